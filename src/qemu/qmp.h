@@ -30,7 +30,12 @@ struct qmp_handler {
 struct qmp *qmp_connect(const char *socket_path, const struct qmp_handler *handler, int cancel_fd,
                         int64_t deadline_ns, struct error **err);
 
-/* Ends the reader thread and frees. No command may be under way in another thread. */
+/* The same over a socket that is connected already, e.g. one end of a pair whose other end QEMU
+ * got. `fd` is taken over, also on error. */
+struct qmp *qmp_attach(int fd, const struct qmp_handler *handler, int cancel_fd,
+                       int64_t deadline_ns, struct error **err);
+
+/* Ends the reader thread and frees; NULL is fine. No command may be under way in another thread. */
 void qmp_close(struct qmp *qmp);
 
 /* The QEMU version of the greeting, e.g. 10 * 1000 + 0 -> major * 1000 + minor. */
@@ -39,9 +44,14 @@ int qmp_version(const struct qmp *qmp);
 /* Default deadline of a command; QEMU answers all we use within milliseconds unless it hangs. */
 #define QMP_TIMEOUT_MS 30000
 
+/* The longest message taken from QEMU, bytes; its longest replies are below 2 MiB. */
+#define QMP_MESSAGE_MAX 16777216
+
 /*
  * Executes one command. `arguments` is taken over (NULL: none). *reply (may be NULL) is the
- * "return" member, owned by the caller. A QMP error is ERROR_QEMU with "COMMAND: description".
+ * "return" member, owned by the caller. A QMP error is ERROR_QEMU with "COMMAND: description"; so
+ * is the end of QEMU while it waits ("COMMAND: the QEMU process ended"). ERROR_TIMEOUT when QEMU
+ * does not answer.
  */
 int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, json_t **reply,
                 struct error **err);
@@ -49,6 +59,10 @@ int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, json_t 
 /* The same with a descriptor passed along (getfd, add-fd). The caller keeps its own copy. */
 int qmp_execute_fd(struct qmp *qmp, const char *command, json_t *arguments, int fd, json_t **reply,
                    struct error **err);
+
+/* Both, with a time limit of the caller's; fd -1: none. A reply that comes later is dropped. */
+int qmp_execute_timeout(struct qmp *qmp, const char *command, json_t *arguments, int fd,
+                        int64_t timeout_ms, json_t **reply, struct error **err);
 
 /* A human monitor command line; *output is owned by the caller. */
 int qmp_human(struct qmp *qmp, const char *line, char **output, struct error **err);
