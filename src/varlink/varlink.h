@@ -16,7 +16,7 @@
 #include "base/json.h"
 
 /* The largest message either side takes, without its NUL. */
-#define VARLINK_MESSAGE_MAX (16 * 1024 * 1024)
+#define VARLINK_MESSAGE_MAX ((size_t)16 * 1024 * 1024)
 
 /* A byte stream below a connection: a UNIX socket or a TLS session. */
 struct varlink_stream {
@@ -54,21 +54,26 @@ int varlink_connection_fd(const struct varlink_connection *connection);
 /* True when a whole message, or part of one, is already in memory: do not poll before reading. */
 bool varlink_connection_pending(const struct varlink_connection *connection);
 
+/* After a failed send (-1, also when cancelled) part of the message may be out, and every later one
+ * fails with ERROR_UNREACHABLE: free the connection. */
 int varlink_send(struct varlink_connection *connection, const json_t *message, int cancel_fd,
                  int64_t deadline_ns, struct error **err);
-/* Owned by the caller. NULL without an error: the other side closed between two messages. */
+/* Owned by the caller. NULL without an error: the other side closed between two messages. A receive
+ * that was cancelled or timed out may be repeated; nothing is lost. */
 json_t *varlink_receive(struct varlink_connection *connection, int cancel_fd, int64_t deadline_ns,
                         struct error **err);
 
 /*
  * Client: one call, one reply. `parameters` is taken over (NULL: none). On success *reply is the
  * reply's parameters (never NULL, owned by the caller; `reply` may be NULL). A Varlink error of the
- * form `*.Failed (kind, message, hint)` becomes that error; any other one names itself.
+ * form `*.Failed (kind, message, hint)` becomes that error; any other one names itself. A call that
+ * was cancelled or timed out leaves its reply outstanding: the connection takes no other call.
  */
 int varlink_call(struct varlink_connection *connection, const char *method, json_t *parameters,
                  json_t **reply, int cancel_fd, int64_t deadline_ns, struct error **err);
 
-/* The same with `more`: start, then next until *continues is false. */
+/* The same with `more`: start, then next until *continues is false or it fails. After a timeout or
+ * cancel next may be called again. */
 int varlink_call_more(struct varlink_connection *connection, const char *method, json_t *parameters,
                       int cancel_fd, int64_t deadline_ns, struct error **err);
 int varlink_next(struct varlink_connection *connection, json_t **reply, bool *continues,
@@ -85,7 +90,8 @@ struct varlink_call {
     int cancel_fd;
 };
 
-/* One more reply before the last (only if call->more). `parameters` is taken over. */
+/* One more reply before the last (only if call->more). `parameters` is taken over. Fails when the
+ * caller is gone or takes nothing for 30 s. */
 int varlink_reply_more(struct varlink_call *call, json_t *parameters, struct error **err);
 
 /*
@@ -96,8 +102,8 @@ typedef int varlink_method(void *context, struct varlink_call *call, json_t **re
                            struct error **err);
 
 struct varlink_method_entry {
-    const char *name; /* without the interface */
-    varlink_method *method;
+    const char *name;       /* without the interface */
+    varlink_method *method; /* NULL: described, and answered with MethodNotImplemented */
 };
 
 struct varlink_service;
@@ -105,8 +111,11 @@ struct varlink_service;
 /*
  * A service of one interface, described by `description` (the text of its .varlink file, kept),
  * plus org.varlink.service (GetInfo, GetInterfaceDescription). Every method of the description must
- * be in `methods`, and no other: ERROR_INTERNAL otherwise. Calls with wrong parameters are refused
- * with org.varlink.service.InvalidParameter, and unknown ones as the specification says.
+ * be in `methods`, and no other, and the error Failed must be described: ERROR_INTERNAL otherwise.
+ * `methods` is copied. Calls with wrong parameters are refused with
+ * org.varlink.service.InvalidParameter (its `parameter` is a path, such as "options.mode"), and
+ * unknown ones as the specification says. A reply that differs from the description goes out as
+ * Failed with kind "internal".
  */
 struct varlink_service *varlink_service_new(const char *product, const char *version,
                                             const char *description,
@@ -114,7 +123,8 @@ struct varlink_service *varlink_service_new(const char *product, const char *ver
                                             size_t n_methods, void *context, struct error **err);
 void varlink_service_free(struct varlink_service *service);
 
-/* Serves one connection until the peer closes it, cancel_fd fires, or a message is malformed.
+/* Serves one connection until the peer closes it (0), or cancel_fd fires, a message is malformed or
+ * the connection breaks (-1 with ERROR_CANCELLED, ERROR_INVALID, ERROR_UNREACHABLE, ...).
  * Blocking: one thread a connection. Does not free the connection. */
 int varlink_serve(const struct varlink_service *service, struct varlink_connection *connection,
                   void *peer, int cancel_fd, struct error **err);
