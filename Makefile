@@ -1,0 +1,42 @@
+# SPDX-License-Identifier: Apache-2.0
+# The two commands of the README and some short ways; meson does the building.
+#
+#   make demo      sets the machine up, builds, and moves a VM between two hosts on this machine
+#   make check     sets the machine up and runs every check that there is
+#   make           builds build/mudanza and build/mudanzad
+#   make install   installs them (PREFIX=/usr/local, DESTDIR=)
+PREFIX ?= /usr/local
+
+programs: build/build.ninja
+	@ninja -C build --quiet
+
+build/build.ninja:
+	@mkdir -p build
+	@meson setup build --prefix=$(PREFIX) -Dwerror=true >build/configure.log || \
+		{ cat build/configure.log; exit 1; }
+
+demo:
+	@scripts/setup demo
+	@$(MAKE) --no-print-directory programs
+	@build/mudanza demo
+
+check:
+	@scripts/setup check
+	@scripts/check
+
+# One part of the checks: "scripts/check --list" names them.
+unit asan tsan fuzz tidy integration:
+	@scripts/setup check
+	@scripts/check $@
+
+format:
+	@find src tests \( -name '*.c' -o -name '*.h' \) -print0 | xargs -0 clang-format -i
+
+install: programs
+	@meson configure build --prefix=$(PREFIX)
+	@meson install -C build
+
+clean:
+	@rm -rf build
+
+.PHONY: programs demo check unit asan tsan fuzz tidy integration format install clean
