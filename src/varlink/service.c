@@ -327,7 +327,7 @@ static int call_read(const json_t *message, struct varlink_call *call, const cha
     if (parameters && !json_is_object(parameters) && !json_is_null(parameters))
         return error_set(err, ERROR_INVALID, "malformed call: parameters are not an object");
     call->parameters = json_is_object(parameters) ? parameters : NULL;
-    bool upgrade;
+    bool upgrade = false;
     if (flag_read(message, "oneway", &call->oneway, err) < 0 ||
         flag_read(message, "more", &call->more, err) < 0 ||
         flag_read(message, "upgrade", &upgrade, err) < 0)

@@ -153,8 +153,9 @@ static void *write_large(void *argument)
     const struct writer *writer = argument;
     char *text = malloc(writer->size + 1);
     memset(text, 'x', writer->size);
-    memcpy(text, "{\"a\":\"", 6);
-    memcpy(text + writer->size - 2, "\"}", 3);
+    static const char head[] = {'{', '"', 'a', '"', ':', '"'}, tail[] = {'"', '}', '\0'};
+    memcpy(text, head, sizeof(head));
+    memcpy(text + writer->size - 2, tail, sizeof(tail));
     fd_write_full(writer->fd, text, writer->size + 1, NULL);
     free(text);
     return NULL;

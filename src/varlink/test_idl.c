@@ -6,6 +6,7 @@
 
 #include "base/file.h"
 #include "base/json.h"
+#include "base/text.h"
 #include "varlink/idl.h"
 
 static const char shop[] = "# A shop.\r\n"
@@ -90,12 +91,13 @@ static void test_nesting_has_a_limit(void **state)
 {
     (void)state;
     for (int depth = IDL_DEPTH_MAX - 2; depth <= IDL_DEPTH_MAX - 1; depth++) {
-        char text[256] = "interface a.b\ntype T (a: ";
+        CLEANUP_TEXT struct text text = {0};
+        text_append(&text, "interface a.b\ntype T (a: ");
         for (int i = 0; i < depth; i++)
-            strcat(text, "[]");
-        strcat(text, "int)");
+            text_append(&text, "[]");
+        text_append(&text, "int)");
         CLEANUP_ERROR struct error *err = NULL;
-        struct idl *idl = idl_parse(text, &err);
+        struct idl *idl = idl_parse(text.data, &err);
         if (depth == IDL_DEPTH_MAX - 2)
             assert_non_null(idl);
         else
@@ -200,12 +202,13 @@ static void test_long_names_from_the_wire_are_cut_between_characters(void **stat
 {
     (void)state;
     struct idl *idl = shop_parse();
-    char json[1024] = "{\"items\": [], \"gift\": true, \"count\": 1, \"x";
+    CLEANUP_TEXT struct text json = {0};
+    text_append(&json, "{\"items\": [], \"gift\": true, \"count\": 1, \"x");
     for (int i = 0; i < 200; i++)
-        strcat(json, "\xc3\xa4");
-    strcat(json, "\": 1}");
+        text_append(&json, "\xc3\xa4");
+    text_append(&json, "\": 1}");
     CLEANUP_FREE char *path = NULL;
-    CLEANUP_FREE char *problem = buy_problem(idl, json, &path);
+    CLEANUP_FREE char *problem = buy_problem(idl, json.data, &path);
     assert_non_null(problem);
     assert_int_equal(strlen(path), 127); /* 'x' and 63 whole characters */
     CLEANUP_JSON json_t *text = json_string(path);
