@@ -98,6 +98,11 @@ int varlink_next(struct varlink_connection *connection, json_t **reply, bool *co
     return result;
 }
 
+bool varlink_connection_awaiting(const struct varlink_connection *connection)
+{
+    return connection->awaiting != NULL;
+}
+
 int varlink_call(struct varlink_connection *connection, const char *method, json_t *parameters,
                  json_t **reply, int cancel_fd, int64_t deadline_ns, struct error **err)
 {

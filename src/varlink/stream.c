@@ -89,7 +89,10 @@ static void connect_error(const char *path, int errnum, struct error **err)
     case ENOENT:
     case ECONNREFUSED:
         error_set(err, ERROR_UNREACHABLE, "%s: no agent listens there", path);
-        error_hint(err, "start mudanzad, or name its socket with --connect or MUDANZA_CONNECT");
+        error_hint(err,
+                   "start it (systemctl start mudanzad, or mudanzad --socket %s), or name "
+                   "another one's socket with --connect PATH or MUDANZA_CONNECT",
+                   path);
         break;
     case EACCES:
     case EPERM:

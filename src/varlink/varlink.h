@@ -78,6 +78,9 @@ int varlink_call_more(struct varlink_connection *connection, const char *method,
                       int cancel_fd, int64_t deadline_ns, struct error **err);
 int varlink_next(struct varlink_connection *connection, json_t **reply, bool *continues,
                  int cancel_fd, int64_t deadline_ns, struct error **err);
+/* True while the last reply to a call has not come: an error then is of the connection, not of the
+ * other side's answer. */
+bool varlink_connection_awaiting(const struct varlink_connection *connection);
 
 /* Server. A call being answered; valid until its method returns. */
 struct varlink_call {
