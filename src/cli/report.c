@@ -1,0 +1,153 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How moves ended. */
+#include "cli/report.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "cli/table.h"
+#include "cli/units.h"
+
+/* A word of the API in one spelling, whichever the agent used. Owned by the caller. */
+static char *word(const json_t *report, const char *key)
+{
+    char *text = text_copy(json_opt_string(report, key, "?"));
+    for (char *c = text; *c; c++)
+        if (*c == '_')
+            *c = '-';
+    return text;
+}
+
+static void add_duration(struct table *table, const json_t *report, const char *key)
+{
+    char buffer[UNITS_DURATION_MAX];
+    table_add(table, units_duration(json_opt_int(report, key, 0), buffer));
+}
+
+static void add_size(struct table *table, const json_t *report, const char *key)
+{
+    char buffer[TEXT_SIZE_MAX];
+    table_add(table, text_size((uint64_t)json_opt_int(report, key, 0), "", buffer));
+}
+
+static void add_count(struct table *table, const json_t *report, const char *key)
+{
+    char buffer[24];
+    snprintf(buffer, sizeof(buffer), "%" PRId64, json_opt_int(report, key, 0));
+    table_add(table, buffer);
+}
+
+static void add_row(struct table *table, const json_t *report)
+{
+    CLEANUP_FREE char *mode = word(report, "mode"), *outcome = word(report, "outcome");
+    /* A guest that was shut off, or never left, was not down; and no RAM of it went anywhere. */
+    bool ran = strcmp(mode, "offline") != 0;
+    bool moved = strcmp(outcome, "completed") == 0;
+    table_add(table, json_opt_string(report, "vm", "?"));
+    table_add(table, mode);
+    table_add(table, outcome);
+    table_add(table, json_opt_string(report, "source", "?"));
+    table_add(table, json_opt_string(report, "destination", "?"));
+    add_duration(table, report, "total_ms");
+    if (ran && moved)
+        add_duration(table, report, "downtime_ms");
+    else
+        table_add(table, "-");
+    if (ran)
+        add_size(table, report, "ram_bytes");
+    else
+        table_add(table, "-");
+    add_size(table, report, "wire_bytes");
+    if (ran)
+        add_count(table, report, "rounds");
+    else
+        table_add(table, "-");
+    table_add(table, json_opt_bool(report, "verified", false) ? "yes" : "no");
+}
+
+void report_table(const json_t *reports, struct text *out)
+{
+    static const char *const headings[] = {"VM",   "Mode",   "Outcome",  "From",
+                                           "To",   "Time",   "Downtime", "RAM",
+                                           "Wire", "Rounds", "Verified", NULL};
+    CLEANUP_TABLE struct table table;
+    table_start(&table, headings,
+                TABLE_RIGHT(5) | TABLE_RIGHT(6) | TABLE_RIGHT(7) | TABLE_RIGHT(8) | TABLE_RIGHT(9));
+    size_t index;
+    json_t *report;
+    json_array_foreach (reports, index, report)
+        add_row(&table, report);
+    table_render(&table, out);
+}
+
+/* "INDENT" and the text of a member, cleaned; nothing when it is not there. */
+static void append_line(struct text *out, const char *indent, const json_t *object, const char *key)
+{
+    const char *raw = json_opt_string(object, key, NULL);
+    if (!raw)
+        return;
+    CLEANUP_FREE char *text = output_clean(raw);
+    text_append(out, "%s%s\n", indent, text);
+}
+
+static void append_problems(const json_t *problems, struct text *out)
+{
+    size_t index;
+    json_t *problem;
+    json_array_foreach (problems, index, problem) {
+        CLEANUP_FREE char *check = output_clean(json_opt_string(problem, "check", "plan"));
+        CLEANUP_FREE char *message = output_clean(json_opt_string(problem, "message", "?"));
+        text_append(out, "  %s: %s\n", check, message);
+        append_line(out, "    ", problem, "hint");
+    }
+}
+
+void report_reason(const json_t *report, struct text *out)
+{
+    CLEANUP_FREE char *outcome = word(report, "outcome");
+    if (strcmp(outcome, "completed") == 0)
+        return;
+    const json_t *problems = json_object_get(report, "problems");
+    CLEANUP_FREE char *vm = output_clean(json_opt_string(report, "vm", "?"));
+    CLEANUP_FREE char *reason = output_clean(json_opt_string(report, "reason", ""));
+    CLEANUP_FREE char *shown = output_clean(outcome);
+    text_append(out, "mudanza: %s: move %s%s%s\n", vm, shown, *reason ? ": " : "", reason);
+    append_line(out, "  ", report, "hint");
+    append_problems(problems, out);
+}
+
+json_t *report_normalize(json_t *report)
+{
+    static const char *const optional[] = {"reason", "hint"};
+    for (size_t i = 0; i < ARRAY_SIZE(optional); i++)
+        if (!json_object_get(report, optional[i]))
+            json_object_set_new(report, optional[i], json_null());
+    return output_words(report);
+}
+
+enum command_status report_status(const json_t *report)
+{
+    CLEANUP_FREE char *outcome = word(report, "outcome");
+    if (strcmp(outcome, "completed") == 0)
+        return COMMAND_DONE;
+    return strcmp(outcome, "in-doubt") == 0 ? COMMAND_UNKNOWN : COMMAND_FAILED;
+}
+
+void report_print(json_t *report, enum output output)
+{
+    CLEANUP_TEXT struct text reason = {0};
+    report_reason(report, &reason);
+    if (output == OUTPUT_JSON) {
+        output_json(report_normalize(report));
+    } else {
+        CLEANUP_JSON json_t *reports = json_pack("[O]", report);
+        CLEANUP_TEXT struct text text = {0};
+        report_table(reports, &text);
+        fputs(text.data, stdout);
+    }
+    if (reason.length) {
+        fflush(stdout); /* on a terminal: the table first, then why */
+        fputs(reason.data, stderr);
+    }
+}
