@@ -1,0 +1,211 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Hosts on one machine: a network namespace each, joined by a switch in one more.
+
+    host A: br0 10.77.0.1/24, fd77::1/64 -- eth0 ===== pA \\
+    host B: br0 10.77.0.2/24, fd77::2/64 -- eth0 ===== pB -- switch
+    host C: br0 10.77.0.3/24, fd77::3/64 -- eth0 ===== pC /
+
+All of a host's network is in its bridge br0, so that a guest's tap device in br0 is in one segment
+with every host, wherever the guest runs. The addresses are the same in every lab: namespaces keep
+labs apart, their names carry the pid.
+"""
+
+import atexit
+import ctypes
+import itertools
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from . import sandbox
+from .agent import Agent
+
+CLONE_NEWNET = 0x40000000
+_counter = itertools.count()
+_labs = []
+
+
+class Host:
+    """One host: its namespace, its addresses and a directory of its own."""
+
+    def __init__(self, lab, name, number):
+        self.lab = lab
+        self.name = name
+        self.namespace = f"{lab.prefix}{name}"
+        self.address = f"10.77.0.{number}"
+        self.address6 = f"fd77::{number}"
+        self.directory = lab.directory / name
+        self.directory.mkdir()
+        self.directory.chmod(0o755)
+        sandbox.ip("netns", "add", self.namespace)
+        for words in (("link", "set", "lo", "up"),
+                      ("link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0"),
+                      ("link", "add", "eth0", "type", "veth", "peer", "name", f"p{name}", "netns",
+                       lab.switch),
+                      ("link", "set", "eth0", "master", "br0", "up"),
+                      ("link", "set", "br0", "up"),
+                      ("addr", "add", f"{self.address}/24", "dev", "br0"),
+                      ("addr", "add", f"{self.address6}/64", "dev", "br0", "nodad")):
+            sandbox.ip("-n", self.namespace, *words)
+        sandbox.ip("-n", lab.switch, "link", "set", f"p{name}", "master", "sw", "up")
+
+    def command(self, *words):
+        """The words of a command line that runs on this host."""
+        return ["ip", "netns", "exec", self.namespace, *map(str, words)]
+
+    def run(self, *words, **options):
+        """Runs a command on this host to its end, as subprocess.run does."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.run(self.command(*words), check=options.pop("check", True), **options)
+
+    def popen(self, *words, **options):
+        """Starts a command on this host; the lab ends it."""
+        options.setdefault("stdin", subprocess.DEVNULL)
+        return subprocess.Popen(self.command(*words), **options)
+
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM):
+        """A socket of this host's network: only its making enters the namespace."""
+        made = []
+
+        def make():
+            with open(sandbox.NAMESPACES / self.namespace, "rb") as namespace:
+                libc = ctypes.CDLL(None, use_errno=True)
+                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                    made.append(OSError(ctypes.get_errno(), "setns"))
+                else:
+                    made.append(socket.socket(family, kind))
+
+        thread = threading.Thread(target=make)  # setns is for one thread; this one ends with it
+        thread.start()
+        thread.join()
+        if isinstance(made[0], OSError):
+            raise made[0]
+        return made[0]
+
+    def udp(self, port=0):
+        """A UDP socket that receives on this host; a guest's serial port can send to it."""
+        receiver = self.socket(kind=socket.SOCK_DGRAM)
+        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
+        receiver.bind((self.address, port))
+        return receiver
+
+    def limit(self, rate):
+        """Limits what this host sends ("1gbit"); None takes the limit away."""
+        shape = ("tc", "qdisc", "replace", "dev", "eth0", "root")
+        if rate is None:
+            self.run("tc", "qdisc", "del", "dev", "eth0", "root", check=False,
+                     stderr=subprocess.DEVNULL)
+        else:
+            self.run(*shape, "tbf", "rate", rate, "burst", "512kb", "latency", "30ms")
+
+    def cut(self):
+        """Cuts the host off without a sign: its link stays up, nothing passes."""
+        sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "nomaster")
+
+    def heal(self):
+        """Joins the host again."""
+        sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "master", "sw")
+
+    def pids(self):
+        """The processes on this host."""
+        return sandbox.pids(self.namespace)
+
+    def qemus(self):
+        """The QEMU processes on this host, whoever started them."""
+        found = []
+        for pid in self.pids():
+            try:
+                name = os.path.basename(os.readlink(f"/proc/{pid}/exe"))
+            except OSError:
+                continue
+            if name.startswith("qemu-system"):
+                found.append(pid)
+        return found
+
+
+class Lab:
+    """Some hosts. Close it (or use it in a `with`); at the latest the end of the process does."""
+
+    def __init__(self, hosts="ABC"):
+        self.prefix = f"mz{os.getpid()}-{next(_counter)}-"
+        self.directory = Path(tempfile.mkdtemp(prefix=self.prefix))
+        self.directory.chmod(0o755)
+        self.agents = []
+        self.switch = f"{self.prefix}sw"
+        self._reaper = subprocess.Popen(
+            [sys.executable, sandbox.__file__, self.prefix, str(self.directory)],
+            stdin=subprocess.PIPE, stdout=subprocess.DEVNULL, start_new_session=True)
+        _labs.append(self)
+        try:
+            sandbox.ip("netns", "add", self.switch)
+            sandbox.ip("-n", self.switch, "link", "add", "sw", "type", "bridge", "stp_state", "0",
+                       "forward_delay", "0")
+            sandbox.ip("-n", self.switch, "link", "set", "sw", "up")
+            self.hosts = {name: Host(self, name, number + 1) for number, name in enumerate(hosts)}
+        except BaseException:
+            self.close()
+            raise
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_exception):
+        self.close()
+
+    def __getitem__(self, name):
+        return self.hosts[name]
+
+    def agent(self, host, **options):
+        """Starts an agent on a host and waits until it is ready; see Agent for the options."""
+        agent = Agent(self.hosts[host], **options)
+        self.agents.append(agent)
+        agent.start()
+        return agent
+
+    def pair(self, *agents):
+        """Makes agents known to one another."""
+        for one, other in itertools.permutations(agents or self.agents, 2):
+            one.cli("host", "add", other.name, f"{other.host.address}:{other.port}",
+                    other.fingerprint, json=False)
+
+    def limit(self, rate):
+        """Limits every host's link; None takes the limits away."""
+        for host in self.hosts.values():
+            host.limit(rate)
+
+    def close(self):
+        """Ends agents and everything else on the hosts and removes all traces. Twice is fine.
+
+        Returns what the agents complained about on their way out (sanitizers, mostly).
+        """
+        if self not in _labs:
+            return []
+        _labs.remove(self)
+        complaints = []
+        try:
+            for agent in self.agents:
+                complaints += agent.finish()
+        finally:
+            sandbox.cleanup(self.prefix, self.directory)
+            self._reaper.communicate(b"done")
+        return complaints
+
+
+def _close_all():
+    for lab in list(_labs):
+        lab.close()
+
+
+def _terminated(number, _frame):
+    signal.signal(number, signal.SIG_IGN)
+    raise SystemExit(128 + number)
+
+
+atexit.register(_close_all)
+# SIGINT is KeyboardInterrupt already; SIGTERM would end Python without a word.
+signal.signal(signal.SIGTERM, _terminated)
