@@ -43,8 +43,9 @@ class Host:
         self.directory.mkdir()
         self.directory.chmod(0o755)
         sandbox.ip("netns", "add", self.namespace)
+        bridge = ("type", "bridge", "stp_state", "0", "forward_delay", "0")
         for words in (("link", "set", "lo", "up"),
-                      ("link", "add", "br0", "type", "bridge", "stp_state", "0", "forward_delay", "0"),
+                      ("link", "add", "br0", *bridge),
                       ("link", "add", "eth0", "type", "veth", "peer", "name", f"p{name}", "netns",
                        lab.switch),
                       ("link", "set", "eth0", "master", "br0", "up"),
