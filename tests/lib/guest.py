@@ -7,15 +7,15 @@ from . import paths
 
 MIB = 1 << 20
 #: The bare-metal guest: one file that QEMU boots as a kernel.
-BARE = paths.SETUP / "tests" / "guest" / "guest.elf"
+BARE = paths.BUILD / "tests" / "guest" / "guest.elf"
 #: The Linux guest: the distribution's cloud kernel and an initrd with our init.
 KERNEL = paths.SETUP / "linux" / "vmlinuz"
-INITRD = paths.SETUP / "tests" / "guest" / "initrd.img"
+INITRD = paths.BUILD / "tests" / "guest" / "initrd.img"
 
 
-def udp_serial(receiver):
-    """A serial port whose every byte becomes a packet to the socket from Host.udp()."""
-    address, port = receiver.getsockname()
+def udp_serial(where):
+    """A serial port whose every byte becomes a packet to `where`: Host.listener().address."""
+    address, port = where
     return f"""\
     <serial type='udp'>
       <source mode='connect' host='{address}' service='{port}'/>

@@ -11,6 +11,7 @@ labs apart, their names carry the pid.
 """
 
 import atexit
+import concurrent.futures
 import ctypes
 import itertools
 import os
@@ -22,8 +23,11 @@ import tempfile
 import threading
 from pathlib import Path
 
-from . import sandbox
+from . import paths, sandbox
 from .agent import Agent
+
+sys.path.insert(1, str(paths.SOURCE / "tests" / "guest"))
+import heartbeat  # noqa: E402 (the guests' folder is not a package)
 
 CLONE_NEWNET = 0x40000000
 _counter = itertools.count()
@@ -69,31 +73,36 @@ class Host:
         options.setdefault("stdin", subprocess.DEVNULL)
         return subprocess.Popen(self.command(*words), **options)
 
-    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM):
-        """A socket of this host's network: only its making enters the namespace."""
-        made = []
+    def inside(self, make):
+        """Calls `make` in this host's network and returns what it returns: sockets that it makes
+        stay of this host."""
+        result = concurrent.futures.Future()
 
-        def make():
-            with open(sandbox.NAMESPACES / self.namespace, "rb") as namespace:
-                libc = ctypes.CDLL(None, use_errno=True)
-                if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
-                    made.append(OSError(ctypes.get_errno(), "setns"))
-                else:
-                    made.append(socket.socket(family, kind))
+        def call():
+            try:
+                with open(sandbox.NAMESPACES / self.namespace, "rb") as namespace:
+                    if libc.setns(namespace.fileno(), CLONE_NEWNET) != 0:
+                        raise OSError(ctypes.get_errno(), "setns")
+                result.set_result(make())
+            except BaseException as error:  # also what make() raises: it is the caller's
+                result.set_exception(error)
 
-        thread = threading.Thread(target=make)  # setns is for one thread; this one ends with it
+        libc = ctypes.CDLL(None, use_errno=True)
+        thread = threading.Thread(target=call)  # setns is for one thread; this one ends with it
         thread.start()
         thread.join()
-        if isinstance(made[0], OSError):
-            raise made[0]
-        return made[0]
+        return result.result()
 
-    def udp(self, port=0):
-        """A UDP socket that receives on this host; a guest's serial port can send to it."""
-        receiver = self.socket(kind=socket.SOCK_DGRAM)
-        receiver.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4 << 20)
-        receiver.bind((self.address, port))
-        return receiver
+    def socket(self, family=socket.AF_INET, kind=socket.SOCK_STREAM):
+        """A socket of this host's network."""
+        return self.inside(lambda: socket.socket(family, kind))
+
+    def listener(self, port=0):
+        """Hears a test guest whose serial port is guest.udp_serial(listener.address); see
+        tests/guest/heartbeat.py. The lab closes it."""
+        listener = self.inside(lambda: heartbeat.UdpListener(self.address, port))
+        self.lab.listeners.append(listener)
+        return listener
 
     def limit(self, rate):
         """Limits what this host sends ("1gbit"); None takes the limit away."""
@@ -137,6 +146,7 @@ class Lab:
         self.directory = Path(tempfile.mkdtemp(prefix=self.prefix))
         self.directory.chmod(0o755)
         self.agents = []
+        self.listeners = []
         self.switch = f"{self.prefix}sw"
         self._reaper = subprocess.Popen(
             [sys.executable, sandbox.__file__, self.prefix, str(self.directory)],
@@ -189,6 +199,8 @@ class Lab:
         _labs.remove(self)
         complaints = []
         try:
+            for listener in self.listeners:
+                listener.close()
             for agent in self.agents:
                 complaints += agent.finish()
         finally:

@@ -53,7 +53,8 @@ class Network(unittest.TestCase):
         return sender
 
     def receiver(self):
-        receiver = self.lab["B"].udp()
+        receiver = self.lab["B"].socket(kind=socket.SOCK_DGRAM)
+        receiver.bind((self.lab["B"].address, 0))
         receiver.settimeout(10)
         self.addCleanup(receiver.close)
         return receiver
@@ -67,6 +68,16 @@ class Network(unittest.TestCase):
         self.lab["B"].heal()
         sender.sendto(b"after", receiver.getsockname())
         self.assertEqual(receiver.recv(100), b"after")
+
+    def test_listener(self):
+        listener = self.lab["B"].listener()
+        self.sender().sendto(b"\x81\x82\x83", listener.address)
+        listener.heart.wait(lambda heart: len(heart.beats) == 3, 30)
+        self.assertEqual(listener.heart.beats[0].source, self.lab["A"].address)
+
+    def test_errors_inside_come_out(self):
+        with self.assertRaises(ZeroDivisionError):
+            self.lab["A"].inside(lambda: 1 // 0)
 
     def test_limit(self):
         def shaped():
