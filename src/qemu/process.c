@@ -23,7 +23,7 @@
 #include <sys/pidfd.h>
 #include <sys/prctl.h>
 #include <sys/stat.h>
-#include <sys/sysmacros.h>
+#include <sys/syscall.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -165,6 +165,15 @@ static void launch_private_kvm(const struct launch *launch)
         launch_fail(launch, LAUNCH_KVM);
 }
 
+/* By system calls, as the library's functions wait for every thread that it believes to exist. */
+static void launch_change_user(const struct launch *launch)
+{
+    if (syscall(SYS_setgroups, launch->n_groups, launch->groups) < 0 ||
+        syscall(SYS_setresgid, launch->gid, launch->gid, launch->gid) < 0 ||
+        syscall(SYS_setresuid, launch->uid, launch->uid, launch->uid) < 0)
+        launch_fail(launch, LAUNCH_USER);
+}
+
 static _Noreturn void launch_run(const struct launch *launch)
 {
     struct launch_report started = {.step = LAUNCH_STARTED, .id = {.pid = getpid()}};
@@ -176,10 +185,8 @@ static _Noreturn void launch_run(const struct launch *launch)
     launch_descriptors(launch);
     if (launch->private_kvm)
         launch_private_kvm(launch);
-    if (launch->change_user && (setgroups(launch->n_groups, launch->groups) < 0 ||
-                                setresgid(launch->gid, launch->gid, launch->gid) < 0 ||
-                                setresuid(launch->uid, launch->uid, launch->uid) < 0))
-        launch_fail(launch, LAUNCH_USER);
+    if (launch->change_user)
+        launch_change_user(launch);
     umask(0077);
     if (prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) < 0 || chdir("/") < 0)
         launch_fail(launch, LAUNCH_PRIVILEGES);

@@ -107,8 +107,7 @@ static void test_one_that_ignores_sigterm_is_killed(void **state)
     int ready[2];
     char byte;
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
-    CLEANUP_FREE char *script =
-        text_format("trap '' TERM; echo >&%d; while :; do sleep 1000; done", ready[1]);
+    CLEANUP_FREE char *script = text_format("trap '' TERM; echo >&%d; exec sleep 1000", ready[1]);
     assert_ok(start_script(fixture, script, NULL, false, &ready[1], 1, &err), err);
     assert_ok(fd_read_full(ready[0], &byte, 1, &err), err);
     assert_ok(process_end(&fixture->id, 10, &err), err);
