@@ -26,7 +26,7 @@ enum domain_action { DOMAIN_DESTROY, DOMAIN_RESTART, DOMAIN_PRESERVE };
 
 enum disk_source { DISK_EMPTY, DISK_FILE, DISK_BLOCK };
 enum disk_device { DISK_DISK, DISK_CDROM };
-enum disk_bus { DISK_VIRTIO, DISK_SCSI, DISK_SATA };
+enum disk_bus { DISK_VIRTIO, DISK_SCSI, DISK_SATA, DISK_IDE }; /* IDE: machine "pc" only */
 
 struct domain_pci { /* guest-visible address; valid once assigned */
     bool set;
@@ -45,7 +45,7 @@ struct domain_disk {
     bool readonly, shareable;
     int boot_order;        /* 0: none */
     struct domain_pci pci; /* virtio only */
-    int controller, unit;  /* scsi, sata; -1 before assignment */
+    int controller, unit;  /* scsi, sata, ide; -1 before assignment */
     char *alias;
     long line;
 };
@@ -70,7 +70,8 @@ struct domain {
     char *name, *title, *emulator; /* title, emulator: may be NULL */
     char uuid[UUID_TEXT_SIZE];     /* empty before assignment */
     enum domain_accelerator accelerator;
-    uint64_t memory; /* bytes */
+    uint64_t memory;         /* bytes */
+    uint64_t current_memory; /* bytes, <= memory: the balloon's target after a start */
     unsigned vcpus;
     char *machine;              /* as written; versioned once assigned */
     char *cpu_mode, *cpu_model; /* "host-passthrough" | "host-model" | "custom" | NULL */
@@ -110,7 +111,7 @@ int domain_assign(struct domain *domain, const struct domain_assign_host *host, 
 /* The whole document as XML, as `virsh dumpxml` would lay it out; owned by the caller. */
 char *domain_format(const struct domain *domain);
 
-/* Renames (name, and with new_uuid also the UUID) in fields and document. */
+/* Renames, in the field and in the document. ERROR_INVALID when domain_name_valid says no. */
 int domain_rename(struct domain *domain, const char *name, struct error **err);
 
 /* A VM's name: 1..255 bytes, no '/', no control characters, not "." or "..". */
