@@ -35,7 +35,7 @@ static void remaining_text(const json_t *progress, struct text *text)
     int64_t s = ms / 1000 + (ms % 1000 != 0);
     if (s < 100)
         text_append(text, "%" PRId64 " s left", s);
-    else if (s < 100 * 60)
+    else if (s < 6000)
         text_append(text, "%" PRId64 " min left", s / 60);
     else
         text_append(text, "%" PRId64 " h left", s / 3600);
@@ -103,35 +103,49 @@ static void trim_right(struct text *line)
         line->data[--line->length] = '\0';
 }
 
+/* What finds room in a line of so many columns. */
+struct layout {
+    bool percent, phase;
+    unsigned bar; /* 0: none */
+    size_t fields;
+};
+
+/* Takes `width` columns of *room, if there are so many. */
+static bool take(unsigned *room, unsigned width)
+{
+    if (width > *room)
+        return false;
+    *room -= width;
+    return true;
+}
+
+static struct layout lay_out(unsigned room)
+{
+    struct layout layout = {0};
+    layout.percent = take(&room, PERCENT_WIDTH);
+    layout.phase = layout.percent && take(&room, PHASE_WIDTH + GAP);
+    if (!layout.phase || !take(&room, BAR_LEAST + GAP))
+        return layout;
+    while (layout.fields < ARRAY_SIZE(fields) && take(&room, fields[layout.fields].width + GAP))
+        layout.fields++;
+    layout.bar = BAR_LEAST + room < BAR_MOST ? BAR_LEAST + room : BAR_MOST;
+    return layout;
+}
+
 void bar_render(const json_t *progress, const struct bar_view *view, struct text *line)
 {
-    unsigned room = view->width ? view->width - 1 : 0;
-    unsigned used = PERCENT_WIDTH, bar = 0;
-    size_t shown = 0;
-    if (room < PERCENT_WIDTH)
-        return;
-    bool phase = used + GAP + PHASE_WIDTH <= room;
-    if (phase)
-        used += GAP + PHASE_WIDTH;
-    if (phase && used + GAP + BAR_LEAST <= room) {
-        bar = BAR_LEAST;
-        used += GAP + BAR_LEAST;
-    }
-    while (bar && shown < ARRAY_SIZE(fields) && used + GAP + fields[shown].width <= room)
-        used += GAP + fields[shown++].width;
-    if (bar)
-        bar = bar + room - used < BAR_MOST ? bar + room - used : BAR_MOST;
-
-    if (phase) {
+    struct layout layout = lay_out(view->width ? view->width - 1 : 0);
+    if (layout.phase) {
         append_field(line, phase_text, progress, PHASE_WIDTH);
         text_append(line, "%*s", GAP, "");
     }
-    if (bar) {
-        append_bar(line, view, bar);
+    if (layout.bar) {
+        append_bar(line, view, layout.bar);
         text_append(line, "%*s", GAP, "");
     }
-    text_append(line, "%5.1f %%", view->percent);
-    for (size_t i = 0; i < shown; i++) {
+    if (layout.percent)
+        text_append(line, "%5.1f %%", view->percent);
+    for (size_t i = 0; i < layout.fields; i++) {
         text_append(line, "%*s", GAP, "");
         append_field(line, fields[i].text, progress, fields[i].width);
     }

@@ -15,10 +15,10 @@ const struct command *const command_table[] = {
 };
 
 const struct option_spec command_common[] = {
-    [COMMAND_CONNECT] = {"connect", 'c', "PATH", option_check_name, 0, "the agent's socket"},
-    [COMMAND_JSON] = {"json", 0, NULL, NULL, 0, "print the result as one JSON object"},
-    [COMMAND_HELP] = {"help", 'h', NULL, NULL, 0, "print this help"},
-    [COMMAND_VERSION] = {"version", 'V', NULL, NULL, 0, "print the version"},
+    [COMMAND_CONNECT] = {"connect", "PATH", option_check_name, "the agent's socket", 'c'},
+    [COMMAND_JSON] = {"json", NULL, NULL, "print the result as one JSON object"},
+    [COMMAND_HELP] = {"help", NULL, NULL, "print this help", 'h'},
+    [COMMAND_VERSION] = {"version", NULL, NULL, "print the version", 'V'},
     {NULL},
 };
 

@@ -10,7 +10,7 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [INACTIVE] = {"inactive", 0, NULL, NULL, 0, "its definition, not what runs now"},
+    [INACTIVE] = {"inactive", NULL, NULL, "its definition, not what runs now"},
     {NULL},
 };
 

@@ -10,7 +10,7 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [ALL] = {"all", 'a', NULL, NULL, 0, "also name, version, address and QEMU"},
+    [ALL] = {"all", NULL, NULL, "also name, version, address and QEMU", 'a'},
     {NULL},
 };
 

@@ -14,8 +14,8 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [WATCH] = {"watch", 'w', NULL, NULL, 0, "follow the move to its end"},
-    [QUIET] = {"quiet", 'q', NULL, NULL, 0, "with --watch: no progress"},
+    [WATCH] = {"watch", NULL, NULL, "follow the move to its end", 'w'},
+    [QUIET] = {"quiet", NULL, NULL, "with --watch: no progress", 'q'},
     {NULL},
 };
 

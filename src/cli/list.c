@@ -10,8 +10,8 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [ALL] = {"all", 'a', NULL, NULL, 0, "also those that are shut off"},
-    [NAME] = {"name", 0, NULL, NULL, 0, "only their names, one a line"},
+    [ALL] = {"all", NULL, NULL, "also those that are shut off", 'a'},
+    [NAME] = {"name", NULL, NULL, "only their names, one a line"},
     {NULL},
 };
 

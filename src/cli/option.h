@@ -24,11 +24,11 @@ typedef int option_check(const char *text, int64_t *number, struct error **err);
 /* One option. A table of them ends with one whose name is NULL. */
 struct option_spec {
     const char *name;    /* without the dashes */
-    char letter;         /* 0: none */
     const char *value;   /* what the value is, as help shows it; NULL: the option takes none */
     option_check *check; /* NULL: any text, and option_value.number stays 0 */
-    char group;          /* of the options of one group (not 0) only one may be given */
     const char *help;    /* one line */
+    char letter;         /* of the short form; 0: none */
+    char group;          /* of the options of one group (not 0) only one may be given */
 };
 
 /* What was given for the option of the same index in the table. The last of several counts. */

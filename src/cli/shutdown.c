@@ -17,7 +17,7 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [WAIT] = {"wait", 0, "SECONDS", option_check_seconds, 0, "wait until it is shut off, so long"},
+    [WAIT] = {"wait", "SECONDS", option_check_seconds, "wait until it is shut off, so long"},
     {NULL},
 };
 

@@ -8,7 +8,7 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [PAUSED] = {"paused", 0, NULL, NULL, 0, "leave its virtual CPUs stopped"},
+    [PAUSED] = {"paused", NULL, NULL, "leave its virtual CPUs stopped"},
     {NULL},
 };
 

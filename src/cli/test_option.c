@@ -16,11 +16,11 @@ enum {
 };
 
 static const struct option_spec specs[] = {
-    [FLAG] = {"flag", 'f', NULL, NULL, 0, "a flag"},
-    [LEFT] = {"left", 0, NULL, NULL, 's', "one side"},
-    [RIGHT] = {"right", 0, NULL, NULL, 's', "other side"},
-    [TEXT] = {"text", 't', "WORD", option_check_name, 0, "a text"},
-    [RATE] = {"rate", 0, "RATE", option_check_rate, 0, "a rate"},
+    [FLAG] = {"flag", NULL, NULL, "a flag", 'f'},
+    [LEFT] = {"left", NULL, NULL, "one side", 0, 's'},
+    [RIGHT] = {"right", NULL, NULL, "other side", 0, 's'},
+    [TEXT] = {"text", "WORD", option_check_name, "a text", 't'},
+    [RATE] = {"rate", "RATE", option_check_rate, "a rate"},
     {NULL},
 };
 
