@@ -19,8 +19,9 @@ static void print_names(const json_t *vms)
 {
     size_t index;
     json_t *vm;
-    json_array_foreach (vms, index, vm)
+    json_array_foreach (vms, index, vm) {
         output_line(OUTPUT_TEXT, "%s", json_opt_string(vm, "name", "?"));
+    }
 }
 
 static void print_table(const json_t *vms)

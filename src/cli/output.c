@@ -89,9 +89,11 @@ json_t *output_words(json_t *value)
         hyphenate(value, "mode");
         hyphenate(value, "outcome");
     }
-    json_object_foreach (value, key, member)
+    json_object_foreach (value, key, member) {
         output_words(member);
-    json_array_foreach (value, index, member)
+    }
+    json_array_foreach (value, index, member) {
         output_words(member);
+    }
     return value;
 }

@@ -76,8 +76,9 @@ void report_table(const json_t *reports, struct text *out)
                 TABLE_RIGHT(5) | TABLE_RIGHT(6) | TABLE_RIGHT(7) | TABLE_RIGHT(8) | TABLE_RIGHT(9));
     size_t index;
     json_t *report;
-    json_array_foreach (reports, index, report)
+    json_array_foreach (reports, index, report) {
         add_row(&table, report);
+    }
     table_render(&table, out);
 }
 

@@ -39,8 +39,9 @@ void vm_table(const json_t *vms, struct text *out)
     table_start(&table, headings, TABLE_RIGHT(3) | TABLE_RIGHT(4));
     size_t index;
     json_t *vm;
-    json_array_foreach (vms, index, vm)
+    json_array_foreach (vms, index, vm) {
         add_row(&table, vm);
+    }
     table_render(&table, out);
 }
 
