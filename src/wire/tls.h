@@ -48,8 +48,11 @@ struct tls *tls_accept(struct tls_context *context, int fd, int cancel_fd, int64
 void tls_close(struct tls *tls);
 
 const char *tls_peer_fingerprint(const struct tls *tls); /* borrowed */
+const char *tls_peer_name(const struct tls *tls);        /* "ADDRESS:PORT", borrowed */
 int tls_fd(const struct tls *tls);
-bool tls_pending(const struct tls *tls); /* decrypted bytes wait in memory */
+/* True when a read would return at once (with bytes, the end or an error) from what is in memory,
+ * so that poll(2) on tls_fd must not come first. */
+bool tls_pending(struct tls *tls);
 
 /* Reads 1..size bytes; 0 when the peer closed properly; -1 on error. A connection cut without
  * close_notify is ERROR_UNREACHABLE, never a quiet end. */
@@ -58,6 +61,8 @@ ssize_t tls_read(struct tls *tls, void *buffer, size_t size, int cancel_fd, int6
 /* Reads exactly `size` bytes; an early end is ERROR_UNREACHABLE. */
 int tls_read_full(struct tls *tls, void *buffer, size_t size, int cancel_fd, int64_t deadline_ns,
                   struct error **err);
+/* Writes all of it. When it fails after a part is out (also by cancel or deadline), later writes
+ * fail and tls_close says no goodbye, so that the peer sees a cut and not an end. */
 int tls_write(struct tls *tls, const void *buffer, size_t size, int cancel_fd, int64_t deadline_ns,
               struct error **err);
 
