@@ -36,33 +36,44 @@ void engine_grant(struct engine *engine, uint32_t ms)
         engine->write_credit = engine_credit(engine->write_credit, engine->options.rate, ms);
 }
 
-/* Takes what `words` words cost from the credit; a step may run into debt of less than itself. */
-static void engine_charge(uint32_t *credit, uint32_t words)
+/* Checks up to `words` words of what is due. */
+static void engine_check(struct engine *engine, uint32_t words)
 {
-    uint32_t cost = (words * CREDIT_PAGE + WORKSET_WORDS - 1) / WORKSET_WORDS;
+    while (words > 0 && engine->check_credit > 0) {
+        uint32_t done = workset_check(&engine->set, words);
+        uint32_t cost = (done * CREDIT_PAGE + WORKSET_WORDS - 1) / WORKSET_WORDS;
 
-    *credit -= cost < *credit ? cost : *credit;
+        words -= done;
+        if (engine->options.check != OPTIONS_NO_LIMIT)
+            engine->check_credit -= cost < engine->check_credit ? cost : engine->check_credit;
+    }
+}
+
+/* Writes up to `words` words of what is due. */
+static void engine_write(struct engine *engine, uint32_t words)
+{
+    uint32_t done = workset_write(&engine->set, words, engine->write_credit / CREDIT_PAGE);
+
+    if (engine->options.rate != OPTIONS_NO_LIMIT)
+        engine->write_credit -= done * CREDIT_PAGE;
 }
 
 bool engine_step(struct engine *engine)
 {
     struct workset *set = &engine->set;
-    uint32_t due = engine->write_credit / CREDIT_PAGE, words = engine->words;
-    bool writing = due > 0 && !engine->held && engine->options.work.work_pages > 0;
+    bool writing =
+        engine->write_credit >= CREDIT_PAGE && !engine->held && engine->options.work.work_pages > 0;
     bool checking = engine->check_credit > 0 && set->total > 0;
+    uint32_t words = engine->words;
 
     if (!engine->ready) {
         workset_init(set, words);
         return true;
     }
     if (writing)
-        engine->write_credit -= workset_write(set, words, due) * CREDIT_PAGE;
-    if (checking) {
-        if (writing)
-            words = words / 4;
-        workset_check(set, words);
-        engine_charge(&engine->check_credit, words);
-    }
+        engine_write(engine, words);
+    if (checking) /* a writer that is behind goes first */
+        engine_check(engine, writing ? words / 4 : words);
     return writing || checking;
 }
 

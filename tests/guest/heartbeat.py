@@ -72,7 +72,9 @@ class Heartbeat:
     beats, lines    everything valid that came, in order
     lost            numbers that never came
     repeated        heartbeats whose number is not above the one before
-    damaged         lines with a wrong checksum, and bytes that are neither line nor beat
+    damaged         lines with a wrong checksum, and bytes that are neither line nor beat; but not
+                    what comes before the guest's first valid line (firmware, a kernel, the middle
+                    of a line) or after its BYE
     """
 
     def __init__(self):
@@ -98,9 +100,13 @@ class Heartbeat:
                     self._line.append(byte)
             self.changed.notify_all()
 
+    def _damage(self, text: bytes) -> None:
+        if self.lines and self.lines[-1].kind != "BYE":
+            self.damaged.append(text)
+
     def _beat(self, low: int, time_ns: int, source) -> None:
         if self._line:  # a beat never stands within a line
-            self.damaged.append(bytes(self._line))
+            self._damage(bytes(self._line))
             self._line.clear()
         if self._last is None:
             self._last = low - 1
@@ -123,7 +129,7 @@ class Heartbeat:
         self._line.clear()
         parsed = parse_line(text)
         if parsed is None:
-            self.damaged.append(text)
+            self._damage(text)
             return
         line = Line(time_ns, *parsed, source)
         if line.kind == "HB":

@@ -72,9 +72,13 @@ class ParserTest(unittest.TestCase):
         self.assertIn("2 heartbeats repeated", heart.problems())
 
     def test_damaged(self):
-        self.assertEqual(len(fed(b"HB n=1 *0000\n").damaged), 1)
-        self.assertEqual(len(fed(b"[    0.1] kernel says\n").damaged), 1)
-        self.assertEqual(fed(b"HB n=", beat(1)).damaged, [b"HB n="])
+        self.assertEqual(len(fed(line("HB n=1"), b"HB n=2 *0000\n").damaged), 1)
+        self.assertEqual(len(fed(line("HB n=1"), b"[    0.1] kernel says\n").damaged), 1)
+        self.assertEqual(fed(line("HB n=1"), b"HB n=", beat(2)).damaged, [b"HB n="])
+
+    def test_kernel_around_the_guest_is_no_damage(self):
+        said = b"[    0.1] kernel says\n"
+        self.assertEqual(fed(said, line("HI"), line("HB n=1"), line("BYE n=1"), said).problems(), [])
 
     def test_bad_memory(self):
         heart = fed(line("HB n=1 e=0"), line("BAD addr=0x1000 want=0x1 got=0x0 n=1"))

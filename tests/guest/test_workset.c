@@ -274,7 +274,7 @@ static void test_engine_says_what_it_finds(void **state)
     int events = 0;
 
     options_default(&options);
-    assert_null(options_parse(&options, "mem=16K heartbeat=2 line=10", ""));
+    assert_null(options_parse(&options, "mem=16K heartbeat=2 line=10 check=4000", ""));
     region = aligned_alloc(WORKSET_PAGE_SIZE, workset_size(&options.work));
     engine_open(&engine, &options, region);
     for (uint32_t n = 1; n <= 11; n++) {

@@ -264,23 +264,22 @@ static void workset_check_words(struct workset *set, uint32_t page, uint32_t fro
         workset_check_counters(set, page, from, to);
 }
 
-bool workset_check(struct workset *set, uint32_t words)
+uint32_t workset_check(struct workset *set, uint32_t words)
 {
     uint32_t page = set->check_page, from = set->check_word, split = set->write_word;
     uint32_t to = workset_end(from, words);
-    uint64_t errors = set->errors;
 
-    if (set->total == 0 || words == 0)
-        return true;
+    if (set->total == 0)
+        return 0;
     if (page == set->write_page && from < split && split < to)
         to = split; /* two generations: the rest of the page in flight is the next step's */
     workset_check_words(set, page, from, to);
     set->check_word = to % WORKSET_WORDS;
-    if (set->check_word == 0 && ++set->check_page == set->total) {
+    if (to == WORKSET_WORDS && ++set->check_page == set->total) {
         set->check_page = 0;
         set->rounds++;
     }
-    return set->errors == errors;
+    return to - from;
 }
 
 void workset_damage(struct workset *set)

@@ -78,9 +78,9 @@ bool workset_init(struct workset *set, uint32_t words);
 /* Writes at most about `words` words, and at most `pages` pages; returns the pages completed. */
 uint32_t workset_write(struct workset *set, uint32_t words, uint32_t pages);
 
-/* Checks the next `words` words, at most to the end of a page; true when nothing was wrong. The
- * first wrong byte ever seen is in `first`. */
-bool workset_check(struct workset *set, uint32_t words);
+/* Checks the next words, at most `words` and at most to the end of a page; returns how many (0 only
+ * for an empty set). What was wrong shows in `errors` and, for the first time, in `first`. */
+uint32_t workset_check(struct workset *set, uint32_t words);
 
 /* What the word must be now. */
 uint32_t workset_expected(const struct workset *set, uint32_t page, uint32_t word);

@@ -1,9 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * Time from the time stamp counter; see timer.h. PIT (Intel 8254), PICs (Intel 8259A) and the gates
- * of an IDT as in the data sheets and Intel's Software Developer's Manual, volume 3, section 6.11.
+ * Time from the time stamp counter; see ../timer.h. PIT (Intel 8254), PICs (Intel 8259A) and the
+ * gates of an IDT as in the data sheets and Intel's Software Developer's Manual, volume 3,
+ * section 6.11.
  */
-#include "timer.h"
+#include "../timer.h"
 
 #include "io.h"
 
@@ -14,8 +15,7 @@
 #define SYSTEM_PORT_B                                                                              \
     0x61 /* bit 0: gate of channel 2, bit 1: speaker, bit 5: channel 2's output                    \
           */
-#define MEASURE_MS    10u
-#define PERIOD_MS_MAX 50u /* the PIT counts 16 bits: 54.9 ms */
+#define MEASURE_MS 10u
 
 #define PIC_1      0x20
 #define PIC_2      0xa0
@@ -91,9 +91,11 @@ static void timer_interrupts(void)
     io_out8(PIC_2 + 1, 0xff);
 }
 
+_Static_assert(PIT_HZ *TIMER_PERIOD_MS_MAX / 1000 <= UINT16_MAX, "the PIT counts 16 bits");
+
 void timer_open(uint32_t period_ms)
 {
-    uint32_t period = period_ms < PERIOD_MS_MAX ? period_ms : PERIOD_MS_MAX;
+    uint32_t period = period_ms < TIMER_PERIOD_MS_MAX ? period_ms : TIMER_PERIOD_MS_MAX;
 
     timer_measure();
     timer_interrupts();

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* COM1 by polling; see serial.h. Registers as in the datasheet of National's PC16550D. */
-#include "serial.h"
+/* COM1 by polling; see ../serial.h. Registers as in the datasheet of National's PC16550D. */
+#include "../serial.h"
 
 #include "io.h"
+#include "uart.h"
 
 #define COM1      0x3f8
 #define FIFO_SIZE 16u
@@ -15,7 +16,7 @@ static struct {
     uint32_t first, count;
 } queue;
 
-void serial_open(void)
+void uart_open(void)
 {
     io_out8(COM1 + 1, 0x00); /* no interrupts */
     io_out8(COM1 + 3, 0x80); /* divisor: */
