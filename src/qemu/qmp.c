@@ -25,6 +25,7 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "qemu/qmp_parse.h"
 
 #define RECEIVE_SIZE     ((size_t)65536)
 #define CONNECT_AGAIN_MS 10
@@ -104,7 +105,7 @@ static json_t *qmp_receive(struct qmp *qmp, int cancel_fd, int64_t deadline_ns, 
             return NULL;
     }
     size_t size = (size_t)(end - qmp->buffer);
-    json_t *message = json_parse(qmp->buffer, size, err);
+    json_t *message = qmp_parse(qmp->buffer, size, err);
     if (!message)
         error_prefix(err, "QEMU's monitor");
     qmp->length -= size + 1;

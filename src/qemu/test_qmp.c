@@ -16,6 +16,7 @@
 #include "base/fd.h"
 #include "base/text.h"
 #include "qemu/qmp.h"
+#include "qemu/qmp_parse.h"
 #include "qemu/testing.h"
 
 #define GREETING                                                                                   \
@@ -301,6 +302,23 @@ static void test_fake_server_another_greeting_is_refused(void **state)
     fake_end(&fake, NULL);
 }
 
+static void test_integers_beyond_int64_become_reals(void **state)
+{
+    (void)state;
+    static const char text[] = "{\"a\": 18446744073709551552, \"b\": 9223372036854775807, "
+                               "\"c\": \"\\\"18446744073709551615\", \"d\": 1e30, "
+                               "\"e\": -9223372036854775809}";
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_JSON json_t *value = qmp_parse(text, strlen(text), &err);
+    assert_ok(value ? 0 : -1, err);
+    assert_true(json_real_value(json_object_get(value, "a")) == 0x1p64);
+    assert_true(json_opt_int(value, "b", 0) == INT64_MAX);
+    assert_string_equal(json_opt_string(value, "c", ""), "\"18446744073709551615");
+    assert_true(json_real_value(json_object_get(value, "e")) == -0x1p63);
+    assert_null(qmp_parse("", 0, &err));
+    assert_non_null(err);
+}
+
 static void test_connecting_is_cancelled_while_nobody_accepts(void **state)
 {
     (void)state;
@@ -486,6 +504,7 @@ int main(void)
         cmocka_unit_test(test_fake_server_an_endless_message_is_refused),
         cmocka_unit_test(test_fake_server_silence_instead_of_a_greeting_times_out),
         cmocka_unit_test(test_fake_server_another_greeting_is_refused),
+        cmocka_unit_test(test_integers_beyond_int64_become_reals),
         cmocka_unit_test(test_connecting_is_cancelled_while_nobody_accepts),
         REAL_TEST(test_commands_errors_and_the_human_monitor),
         REAL_TEST(test_a_descriptor_goes_along_with_getfd),
