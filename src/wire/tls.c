@@ -29,9 +29,6 @@
 /* A peer's certificate is one small one: what a stranger may make us keep before we know it. */
 #define CERTIFICATE_MAX 4096
 
-/* What is taken from the kernel in one call. */
-#define READ_BUFFER_SIZE ((size_t)256 * 1024)
-
 /* Closing with unread bytes makes TCP throw away what is still on its way out. So at most this much
  * is read and dropped first; after a refusal also for so long, that the peer gets our alert. */
 #define DRAIN_MAX        ((size_t)64 * 1024)
@@ -74,8 +71,6 @@ static bool context_set_up(SSL_CTX *ssl, const struct identity *identity)
     SSL_CTX_set_verify(ssl, SSL_VERIFY_PEER | SSL_VERIFY_FAIL_IF_NO_PEER_CERT, NULL);
     SSL_CTX_set_cert_verify_callback(ssl, verify, NULL);
     SSL_CTX_set_max_cert_list(ssl, CERTIFICATE_MAX);
-    SSL_CTX_set_read_ahead(ssl, 1);
-    SSL_CTX_set_default_read_buffer_len(ssl, READ_BUFFER_SIZE);
     return SSL_CTX_set_min_proto_version(ssl, TLS1_3_VERSION) &&
            SSL_CTX_set_max_proto_version(ssl, TLS1_3_VERSION) &&
            SSL_CTX_set_ciphersuites(ssl, CIPHERS) &&
@@ -273,6 +268,7 @@ void tls_close(struct tls *tls)
     }
     close(tls->fd);
     error_free(tls->late);
+    free(tls->in);
     free(tls->out);
     free(tls->name);
     free(tls);

@@ -1,12 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * What is below a TLS session: an OpenSSL BIO that receives straight from the socket and collects
- * output in a buffer.
+ * What is below a TLS session: an OpenSSL BIO with large buffers between it and the socket.
  *
  * OpenSSL gives each record of 16 KiB to the kernel in its own write(2), which raises SIGPIPE when
  * the peer is gone. Here up to 16 records are encrypted first and leave in one send(2). It also
  * means that SSL_write never stops half way, so there is always a record boundary at which the key
- * can be updated.
+ * can be updated. On the way in, OpenSSL's own read-ahead would do, but it moves all it has read
+ * ahead to the front of its buffer for each record.
  */
 #include <errno.h>
 #include <pthread.h>
@@ -16,7 +16,9 @@
 #include "wire/openssl.h"
 #include "wire/tls_internal.h"
 
-/* A batch with each record's overhead, and room for what the protocol itself has to say. */
+/* Input in one call of the kernel; output of a batch with each record's overhead, and room for what
+ * the protocol itself has to say. */
+#define IN_CAPACITY  ((size_t)256 * 1024)
 #define OUT_CAPACITY (TLS_BATCH_SIZE + TLS_BATCH_RECORDS * (size_t)256 + TLS_RECORD_SIZE)
 
 static BIO_METHOD *method;
@@ -35,21 +37,38 @@ static int bio_write(BIO *bio, const char *data, int size)
     return size;
 }
 
+/* Fills the empty input buffer. Returns what recv(2) does. */
+static ssize_t receive(struct tls *tls)
+{
+    ssize_t got;
+    do
+        got = recv(tls->fd, tls->in, IN_CAPACITY, MSG_DONTWAIT);
+    while (got < 0 && errno == EINTR);
+    tls->in_start = 0;
+    tls->in_end = got > 0 ? (size_t)got : 0;
+    return got;
+}
+
 static int bio_read(BIO *bio, char *data, int size)
 {
     struct tls *tls = BIO_get_data(bio);
     BIO_clear_retry_flags(bio);
-    ssize_t got;
-    do
-        got = recv(tls->fd, data, (size_t)size, MSG_DONTWAIT);
-    while (got < 0 && errno == EINTR);
-    if (got == 0)
-        tls->eof = true;
-    else if (got < 0 && errno == EAGAIN)
-        BIO_set_retry_read(bio);
-    else if (got < 0)
-        tls->sys_errno = errno;
-    return (int)got;
+    ssize_t got = tls->in_start < tls->in_end ? 1 : receive(tls);
+    if (got <= 0) {
+        if (got == 0)
+            tls->eof = true;
+        else if (errno == EAGAIN)
+            BIO_set_retry_read(bio);
+        else
+            tls->sys_errno = errno;
+        return (int)got;
+    }
+    size_t have = tls->in_end - tls->in_start;
+    if (have > (size_t)size)
+        have = (size_t)size;
+    memcpy(data, tls->in + tls->in_start, have);
+    tls->in_start += have;
+    return (int)have;
 }
 
 static long bio_control(BIO *bio, int command, long number, void *pointer)
@@ -75,9 +94,10 @@ static void method_make(void)
 int tls_bio_attach(struct tls *tls, struct error **err)
 {
     pthread_once(&method_once, method_make);
+    tls->in = malloc(IN_CAPACITY);
     tls->out = malloc(OUT_CAPACITY);
     BIO *bio = method ? BIO_new(method) : NULL;
-    if (!tls->out || !bio) {
+    if (!tls->in || !tls->out || !bio) {
         BIO_free(bio);
         return error_set(err, ERROR_SYSTEM, "out of memory");
     }

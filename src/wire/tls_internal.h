@@ -23,6 +23,10 @@ struct tls {
     tls_allowed *allowed;           /* server: who is accepted */
     void *allowed_context;
 
+    /* Received and not yet decrypted: [in_start, in_end). */
+    uint8_t *in;
+    size_t in_start;
+    size_t in_end;
     /* Encrypted and not yet taken by the kernel: [out_start, out_end). */
     uint8_t *out;
     size_t out_start;
@@ -55,7 +59,7 @@ char *tls_socket_peer(int fd);
 
 /* tls_bio.c */
 
-/* Puts the session's SSL on its socket and its output buffer. Returns 0 or -1. */
+/* Puts the session's SSL on its socket and its buffers. Returns 0 or -1. */
 int tls_bio_attach(struct tls *tls, struct error **err);
 /* Hands buffered output to the kernel. Returns 1 when all is out, 0 when it would wait, -1 when the
  * connection is broken (sys_errno says how). */

@@ -235,7 +235,7 @@ bool tls_pending(struct tls *tls)
 {
     if (tls->late || SSL_pending(tls->ssl) > 0)
         return true;
-    if (tls->failed || !SSL_has_pending(tls->ssl))
+    if (tls->failed || (tls->in_start == tls->in_end && !SSL_has_pending(tls->ssl)))
         return false;
     /* Undecrypted bytes are here; only decrypting tells whether they are a whole record. */
     return peek(tls, &tls->late) != 0;
