@@ -14,6 +14,7 @@ import atexit
 import concurrent.futures
 import ctypes
 import itertools
+import json
 import os
 import signal
 import socket
@@ -30,6 +31,8 @@ sys.path.insert(1, str(paths.SOURCE / "tests" / "guest"))
 import heartbeat  # noqa: E402 (the guests' folder is not a package)
 
 CLONE_NEWNET = 0x40000000
+RTMGRP_LINK = 1
+BRIDGE = ("type", "bridge", "stp_state", "0", "forward_delay", "0")
 _counter = itertools.count()
 _labs = []
 
@@ -47,17 +50,36 @@ class Host:
         self.directory.mkdir()
         self.directory.chmod(0o755)
         sandbox.ip("netns", "add", self.namespace)
-        bridge = ("type", "bridge", "stp_state", "0", "forward_delay", "0")
-        for words in (("link", "set", "lo", "up"),
-                      ("link", "add", "br0", *bridge),
-                      ("link", "add", "eth0", "type", "veth", "peer", "name", f"p{name}", "netns",
-                       lab.switch),
-                      ("link", "set", "eth0", "master", "br0", "up"),
-                      ("link", "set", "br0", "up"),
-                      ("addr", "add", f"{self.address}/24", "dev", "br0"),
-                      ("addr", "add", f"{self.address6}/64", "dev", "br0", "nodad")):
-            sandbox.ip("-n", self.namespace, *words)
-        sandbox.ip("-n", lab.switch, "link", "set", f"p{name}", "master", "sw", "up")
+        for words in (("-n", self.namespace, "link", "set", "lo", "up"),
+                      ("-n", lab.switch, "link", "add", f"p{name}", "master", "sw", "type", "veth",
+                       "peer", "name", "eth0", "netns", self.namespace),
+                      ("-n", self.namespace, "link", "add", "br0", *BRIDGE),
+                      ("-n", self.namespace, "link", "set", "eth0", "master", "br0"),
+                      ("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "br0"),
+                      ("-n", self.namespace, "addr", "add", f"{self.address6}/64", "dev", "br0",
+                       "nodad")):
+            sandbox.ip(*words)
+
+    def connect(self):
+        """Brings the links up; returns when what is sent arrives.
+
+        The bridge comes last: one that is up before its port has a carrier waits for the kernel's
+        next look at such things, up to a second, and loses what is sent until then.
+        """
+        with self.inside(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)) as changes:
+            changes.bind((0, RTMGRP_LINK))
+            changes.settimeout(30)
+            sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "up")
+            sandbox.ip("-n", self.namespace, "link", "set", "eth0", "up")
+            while not self._up("eth0"):
+                changes.recv(65536)
+            sandbox.ip("-n", self.namespace, "link", "set", "br0", "up")
+            while not self._up("br0"):
+                changes.recv(65536)
+
+    def _up(self, device):
+        links = json.loads(sandbox.ip("-n", self.namespace, "-j", "link", "show", "dev", device))
+        return links[0]["operstate"] == "UP"
 
     def command(self, *words):
         """The words of a command line that runs on this host."""
@@ -154,10 +176,11 @@ class Lab:
         _labs.append(self)
         try:
             sandbox.ip("netns", "add", self.switch)
-            sandbox.ip("-n", self.switch, "link", "add", "sw", "type", "bridge", "stp_state", "0",
-                       "forward_delay", "0")
+            sandbox.ip("-n", self.switch, "link", "add", "sw", *BRIDGE)
             sandbox.ip("-n", self.switch, "link", "set", "sw", "up")
             self.hosts = {name: Host(self, name, number + 1) for number, name in enumerate(hosts)}
+            for host in self.hosts.values():
+                host.connect()
         except BaseException:
             self.close()
             raise
@@ -181,8 +204,8 @@ class Lab:
     def pair(self, *agents):
         """Makes agents known to one another."""
         for one, other in itertools.permutations(agents or self.agents, 2):
-            one.cli("host", "add", other.name, f"{other.host.address}:{other.port}",
-                    other.fingerprint, json=False)
+            one.call("AddHost", name=other.name, address=other.host.address, port=other.port,
+                     fingerprint=other.fingerprint)
 
     def limit(self, rate):
         """Limits every host's link; None takes the limits away."""

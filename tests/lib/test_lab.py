@@ -70,9 +70,11 @@ class Network(unittest.TestCase):
         self.assertEqual(receiver.recv(100), b"after")
 
     def test_listener(self):
-        listener = self.lab["B"].listener()
-        self.sender().sendto(b"\x81\x82\x83", listener.address)
-        listener.heart.wait(lambda heart: len(heart.beats) == 3, 30)
+        listener, sender = self.lab["B"].listener(), self.sender()
+        for number in range(100):  # the network is ready: not one of the first packets is lost
+            sender.sendto(bytes([0x80 | number]), listener.address)
+        listener.heart.wait(lambda heart: len(heart.beats) == 100, 30)
+        self.assertEqual(listener.heart.problems(), [])
         self.assertEqual(listener.heart.beats[0].source, self.lab["A"].address)
 
     def test_errors_inside_come_out(self):
