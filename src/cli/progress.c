@@ -119,8 +119,6 @@ void progress_show(struct progress *progress, const json_t *message)
 
 void progress_note(struct progress *progress, const char *format, ...)
 {
-    if (progress->quiet)
-        return;
     va_list args;
     va_start(args, format);
     CLEANUP_FREE char *raw = NULL;

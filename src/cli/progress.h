@@ -14,7 +14,7 @@
 enum progress_style {
     PROGRESS_AUTO,  /* a bar on a terminal, else lines */
     PROGRESS_LINES, /* always lines */
-    PROGRESS_QUIET, /* nothing, notes neither */
+    PROGRESS_QUIET, /* only notes */
 };
 
 struct progress;

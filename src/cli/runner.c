@@ -75,6 +75,9 @@ static void spawn(struct runner *runner, char *const argv[], int input, int err)
     make_environment(runner, socket, sizeof(socket), environment);
     sigfillset(&all);
     sigemptyset(&none);
+    if (runner->nohup)
+        sigdelset(&all, SIGHUP);
+    void (*before)(int) = signal(SIGHUP, runner->nohup ? SIG_IGN : SIG_DFL);
     posix_spawn_file_actions_init(&actions);
     posix_spawn_file_actions_adddup2(&actions, input, STDIN_FILENO);
     posix_spawn_file_actions_adddup2(&actions, runner->out, STDOUT_FILENO);
@@ -85,6 +88,7 @@ static void spawn(struct runner *runner, char *const argv[], int input, int err)
     posix_spawnattr_setflags(&attributes, POSIX_SPAWN_SETSIGDEF | POSIX_SPAWN_SETSIGMASK);
     int result =
         posix_spawn(&runner->pid, runner->program, &actions, &attributes, argv, environment);
+    signal(SIGHUP, before);
     posix_spawn_file_actions_destroy(&actions);
     posix_spawnattr_destroy(&attributes);
     if (result != 0) {

@@ -18,6 +18,7 @@ struct runner {
     const char *input;      /* standard input; NULL: empty */
     unsigned short columns; /* of a terminal on standard error; 0: a pipe */
     bool no_colour;         /* NO_COLOR of the run */
+    bool nohup;             /* SIGHUP is ignored, as nohup(1) does it */
     bool full;              /* standard output is a device that is always full */
     pid_t pid;              /* 0: none runs */
     int out, err;           /* what it writes: a file in memory; a pipe or terminal */

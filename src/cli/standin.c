@@ -32,7 +32,8 @@ struct standin {
     pthread_t threads[CONNECTIONS_MAX]; /* one for each connection there was */
     size_t n_threads;
     pthread_mutex_t lock;
-    json_t *calls; /* {method: parameters}, under the lock */
+    pthread_cond_t called; /* one more is in `calls` */
+    json_t *calls;         /* {method: parameters}, copies of its own, under the lock */
 };
 
 /* One connection, handed to its thread. */
@@ -52,13 +53,22 @@ static void check(int result, const char *what)
 static void record(struct standin *standin, const struct varlink_call *call)
 {
     LOCK_SCOPE(&standin->lock);
-    json_object_set(standin->calls, strrchr(call->method, '.') + 1, call->parameters);
+    json_object_set_new(standin->calls, strrchr(call->method, '.') + 1,
+                        json_deep_copy(call->parameters));
+    pthread_cond_broadcast(&standin->called);
+}
+
+void standin_await(struct standin *standin, const char *method)
+{
+    LOCK_SCOPE(&standin->lock);
+    while (!json_object_get(standin->calls, method))
+        pthread_cond_wait(&standin->called, &standin->lock);
 }
 
 json_t *standin_call(struct standin *standin, const char *method)
 {
     LOCK_SCOPE(&standin->lock);
-    return json_incref(json_object_get(standin->calls, method));
+    return json_deep_copy(json_object_get(standin->calls, method));
 }
 
 /* The VM that a call is about, after noting the call. NULL with an error for "nobody". */
@@ -349,6 +359,7 @@ struct standin *standin_start(void)
         .stop = eventfd(0, EFD_CLOEXEC),
         .aborted = eventfd(0, EFD_CLOEXEC),
         .lock = PTHREAD_MUTEX_INITIALIZER,
+        .called = PTHREAD_COND_INITIALIZER,
         .calls = json_object(),
     };
     check(mkdtemp(standin->directory) ? 0 : -1, "folder");
@@ -377,6 +388,7 @@ void standin_stop(struct standin *standin)
     rmdir(standin->directory);
     varlink_service_free(standin->service);
     json_decref(standin->calls);
+    pthread_cond_destroy(&standin->called);
     pthread_mutex_destroy(&standin->lock);
     free(standin);
 }

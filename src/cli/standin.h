@@ -31,4 +31,7 @@ const char *standin_socket(const struct standin *standin);
  * when it was not called. */
 json_t *standin_call(struct standin *standin, const char *method);
 
+/* Waits until a method was called. */
+void standin_await(struct standin *standin, const char *method);
+
 #endif

@@ -203,6 +203,21 @@ static void test_a_lost_terminal_does_not_abort(void **state)
     }
 }
 
+/* Were the hang-up not ignored, the program would leave before the abort. */
+static void test_nohup_keeps_waiting(void **state)
+{
+    struct fixture *fixture = *state;
+    struct runner *runner = &fixture->runner;
+    runner->nohup = true;
+    runner_start(runner, (const char *const[]){"migrate", "slow", "beta", "--quiet", NULL});
+    standin_await(fixture->standin, "Migrate");
+    runner_signal(runner, SIGHUP);
+    runner_signal(runner, SIGINT);
+    assert_int_equal(runner_finish(runner), COMMAND_FAILED);
+    assert_non_null(strstr(runner->stdout_text.data, "  aborted  "));
+    assert_non_null(strstr(runner->stderr_text.data, "slow: asking the agent to abort"));
+}
+
 static void test_ctrl_c_while_watching_leaves_the_move_alone(void **state)
 {
     struct fixture *fixture = *state;
@@ -231,6 +246,7 @@ int main(int argc, char *argv[])
                                         teardown),
         cmocka_unit_test_setup_teardown(test_a_second_ctrl_c_leaves, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_lost_terminal_does_not_abort, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_nohup_keeps_waiting, setup, teardown),
         cmocka_unit_test_setup_teardown(test_ctrl_c_while_watching_leaves_the_move_alone, setup,
                                         teardown),
     };
