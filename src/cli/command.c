@@ -9,9 +9,12 @@
 
 /* In the order of --help. */
 const struct command *const command_table[] = {
-    &command_define,   &command_undefine, &command_list,    &command_dumpxml, &command_start,
-    &command_shutdown, &command_destroy,  &command_suspend, &command_resume,  &command_state,
-    &command_id,       &command_migrate,  &command_job,     &command_abort,   NULL,
+    &command_define,    &command_undefine,    &command_list,
+    &command_dumpxml,   &command_start,       &command_shutdown,
+    &command_destroy,   &command_suspend,     &command_resume,
+    &command_state,     &command_id,          &command_host_add,
+    &command_host_list, &command_host_remove, &command_migrate,
+    &command_job,       &command_abort,       NULL,
 };
 
 const struct option_spec command_common[] = {

@@ -222,6 +222,14 @@ static int move_well(struct varlink_call *call, const char *vm, json_t **reply, 
     return reply_report(reply, make_report(vm, "completed", NULL));
 }
 
+static int chatter(struct varlink_call *call, const char *vm, json_t **reply, struct error **err)
+{
+    for (int i = 0; i < 200; i++)
+        if (reply_progress(call, vm, "copy", i / 2.0, err) < 0)
+            return -1;
+    return reply_report(reply, make_report(vm, "completed", NULL));
+}
+
 static int move_badly(const char *vm, json_t **reply)
 {
     json_t *report = make_report(vm, "failed", "beta cannot take it");
@@ -242,8 +250,12 @@ static int follow(struct standin *standin, struct varlink_call *call, const char
         return reply_report(reply, make_report(vm, "in_doubt", "beta does not answer"));
     if (strcmp(vm, "web") == 0)
         return move_well(call, vm, reply, err);
+    if (strcmp(vm, "chatty") == 0)
+        return chatter(call, vm, reply, err);
     if (call->more && reply_progress(call, vm, "copy", 5, err) < 0)
         return -1;
+    if (strcmp(vm, "rude") == 0)
+        return error_set(err, ERROR_INTERNAL, "rude: no report");
     if (strcmp(vm, "fatal") == 0)
         return break_off(call, err);
     bool slow = strcmp(vm, "slow") == 0;

@@ -11,6 +11,8 @@
  *     slow       its move waits until it is aborted
  *     stubborn   its move waits until the stand-in stops; an abort is refused
  *     fatal      the agent's end of the connection breaks during its move
+ *     rude       its move sends a progress, then an error in place of the report
+ *     chatty     its move sends 200 messages of one phase
  *     old        its last move is known, none runs
  */
 #ifndef CLI_STANDIN_H

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/clock.h"
 #include "cli/command.h"
 #include "cli/runner.h"
 #include "cli/standin.h"
@@ -101,6 +102,16 @@ static void test_lines_come_one_for_each_phase(void **state)
     assert_string_equal(runner->stderr_text.data, "");
 }
 
+static void test_lines_come_at_most_once_a_second(void **state)
+{
+    struct fixture *fixture = *state;
+    struct runner *runner = &fixture->runner;
+    int64_t start_ns = clock_now_ns();
+    assert_int_equal(RUN(runner, "migrate", "chatty", "beta"), COMMAND_DONE);
+    size_t seconds = (size_t)((clock_now_ns() - start_ns) / NS_PER_S);
+    assert_in_range(assert_rising_percent(runner->stderr_text.data), 1, seconds + 1);
+}
+
 /* Each drawing begins at column one, erases what was there, and ends before the last column. */
 static void assert_drawings_fit(const char *text, size_t columns)
 {
@@ -152,6 +163,7 @@ static void test_the_status_tells_failed_from_not_known(void **state)
     assert_int_equal(RUN(runner, "migrate", "fatal", "beta"), COMMAND_UNKNOWN);
     assert_non_null(strstr(runner->stderr_text.data, "how the move ends is not known here"));
     assert_non_null(strstr(runner->stderr_text.data, "mudanza job fatal"));
+    assert_int_equal(RUN(runner, "migrate", "rude", "beta"), COMMAND_UNKNOWN);
     assert_int_equal(RUN(runner, "job", "web", "--watch"), COMMAND_DONE);
     assert_int_equal(RUN(runner, "job", "broken", "--watch"), COMMAND_FAILED);
     assert_int_equal(RUN(runner, "job", "doubtful", "--watch"), COMMAND_UNKNOWN);
@@ -238,6 +250,7 @@ int main(int argc, char *argv[])
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(test_options_reach_the_agent_in_its_units, setup, teardown),
         cmocka_unit_test_setup_teardown(test_lines_come_one_for_each_phase, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_lines_come_at_most_once_a_second, setup, teardown),
         cmocka_unit_test_setup_teardown(test_a_terminal_gets_a_bar, setup, teardown),
         cmocka_unit_test_setup_teardown(test_problems_are_listed_with_hints, setup, teardown),
         cmocka_unit_test_setup_teardown(test_the_status_tells_failed_from_not_known, setup,

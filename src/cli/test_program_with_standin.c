@@ -129,6 +129,8 @@ static void test_json_is_one_object(void **state)
         {{"start", "web", "--json"}, COMMAND_DONE, "vm"},
         {{"dumpxml", "web", "--json"}, COMMAND_DONE, "xml"},
         {{"id", "--json"}, COMMAND_DONE, "fingerprint"},
+        {{"host", "list", "--json"}, COMMAND_DONE, "hosts"},
+        {{"host", "remove", "beta", "--json"}, COMMAND_DONE, NULL},
         {{"destroy", "web", "--json"}, COMMAND_DONE, NULL},
         {{"shutdown", "web", "--json"}, COMMAND_DONE, NULL},
         {{"migrate", "web", "beta", "--json"}, COMMAND_DONE, "outcome"},
@@ -213,6 +215,9 @@ static void test_usage_errors_exit_with_2(void **state)
         const char *arguments[6], *said;
     } cases[] = {
         {{NULL}, "a command is missing"},
+        {{"host"}, "'host' needs a second word"},
+        {{"host", "lst"}, "did you mean 'host list'?"},
+        {{"hots", "list"}, "did you mean 'host'?"},
         {{"mgirate"}, "did you mean 'migrate'?"},
         {{"--jsn", "list"}, "did you mean '--json'?"},
         {{"list", "--al"}, "did you mean '--all'?"},
@@ -229,6 +234,51 @@ static void test_usage_errors_exit_with_2(void **state)
         assert_string_equal(runner->stdout_text.data, "");
         assert_non_null(strstr(runner->stderr_text.data, cases[i].said));
     }
+}
+
+static void test_hosts_are_added_with_their_port(void **state)
+{
+    struct fixture *fixture = *state;
+    struct runner *runner = &fixture->runner;
+    static const struct {
+        const char *given, *address;
+        int port;
+    } cases[] = {
+        {"10.0.0.2", "10.0.0.2", 16517},
+        {"10.0.0.2:7000", "10.0.0.2", 7000},
+        {"[fd00::2]:7000", "fd00::2", 7000},
+        {"host.example", "host.example", 16517},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        assert_int_equal(RUN(runner, "host", "add", "beta", cases[i].given, "SHA256:x"),
+                         COMMAND_DONE);
+        assert_string_equal(runner->stdout_text.data, "beta: added\n");
+        CLEANUP_JSON json_t *call = standin_call(fixture->standin, "AddHost");
+        assert_text(AT(call, "name"), "beta");
+        assert_text(AT(call, "address"), cases[i].address);
+        assert_int_equal(json_integer_value(AT(call, "port")), cases[i].port);
+        assert_text(AT(call, "fingerprint"), "SHA256:x");
+    }
+    assert_int_equal(RUN(runner, "host", "add", "beta", "10.0.0.2:0x", "SHA256:x"), COMMAND_FAILED);
+    assert_int_equal(strncmp(runner->stderr_text.data, "mudanza: beta: ", 15), 0);
+}
+
+static void test_hosts_are_listed_and_removed(void **state)
+{
+    struct fixture *fixture = *state;
+    struct runner *runner = &fixture->runner;
+    assert_int_equal(RUN(runner, "host", "list"), COMMAND_DONE);
+    assert_string_equal(runner->stdout_text.data, "Name  Address    Port  Fingerprint\n"
+                                                  "beta  10.0.0.2  16517  SHA256:x\n");
+    assert_int_equal(RUN(runner, "host", "list", "--probe"), COMMAND_DONE);
+    assert_non_null(strstr(runner->stdout_text.data, "SHA256:x     connection refused\n"));
+    assert_int_equal(RUN(runner, "host", "list", "--name"), COMMAND_DONE);
+    assert_string_equal(runner->stdout_text.data, "beta\n");
+    assert_int_equal(RUN(runner, "host", "remove", "beta"), COMMAND_DONE);
+    assert_string_equal(runner->stdout_text.data, "beta: removed\n");
+    assert_int_equal(RUN(runner, "host", "--help"), COMMAND_DONE);
+    assert_non_null(strstr(runner->stdout_text.data, "  host remove "));
+    assert_null(strstr(runner->stdout_text.data, "  migrate "));
 }
 
 static void test_shutdown_waits_when_told(void **state)
@@ -278,6 +328,8 @@ int main(int argc, char *argv[])
         cmocka_unit_test_setup_teardown(test_without_an_agent_the_error_says_how_to_get_one, setup,
                                         teardown),
         cmocka_unit_test_setup_teardown(test_usage_errors_exit_with_2, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hosts_are_added_with_their_port, setup, teardown),
+        cmocka_unit_test_setup_teardown(test_hosts_are_listed_and_removed, setup, teardown),
         cmocka_unit_test_setup_teardown(test_shutdown_waits_when_told, setup, teardown),
         cmocka_unit_test_setup_teardown(test_abort_succeeds_only_if_aborted, setup, teardown),
         cmocka_unit_test_setup_teardown(test_output_that_cannot_be_written_is_a_failure, setup,
