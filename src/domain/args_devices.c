@@ -87,23 +87,38 @@ static void add_controller(struct args *args, const struct controller *controlle
     args_add_json(args, "-device", device);
 }
 
-/* What another controller needs comes first: ports, then bridges, then the rest, masters before
- * their companions. */
+/* What another controller needs comes first: ports, then bridges (one that sits on another has the
+ * higher index), then the rest, masters before their companions. */
 static int rank(const struct controller *controller)
 {
+    enum { PORT, BRIDGE, OTHER = BRIDGE + 256, COMPANION };
     if (controller->type == CONTROLLER_PCI)
-        return is_model(controller, "pcie-root-port") ? 0 : 1;
-    return model_is_companion(controller) ? 3 : 2;
+        return is_model(controller, "pcie-root-port") ? PORT : BRIDGE + controller->index;
+    return model_is_companion(controller) ? COMPANION : OTHER;
+}
+
+static int compare_ranks(const void *one, const void *other)
+{
+    const struct controller *a = *(const struct controller *const *)one;
+    const struct controller *b = *(const struct controller *const *)other;
+    int order = rank(a) - rank(b);
+    return order ? order : (a > b) - (a < b); /* of one array: in its order */
 }
 
 void args_controllers(struct args *args)
 {
     const struct domain_private *private = args->private;
-    for (int pass = 0; pass <= 3; pass++)
-        for (size_t i = 0; i < private->n_controllers; i++)
-            if (rank(&private->controllers[i]) == pass &&
-                !is_builtin(args->domain, &private->controllers[i]))
-                add_controller(args, &private->controllers[i]);
+    CLEANUP_FREE const struct controller **sorted = NULL;
+    size_t n = 0;
+    for (size_t i = 0; i < private->n_controllers; i++)
+        if (!is_builtin(args->domain, &private->controllers[i])) {
+            const struct controller **slot = MODEL_ADD(&sorted, &n);
+            *slot = &private->controllers[i];
+        }
+    if (n)
+        qsort(sorted, n, sizeof(const struct controller *), compare_ranks);
+    for (size_t i = 0; i < n; i++)
+        add_controller(args, sorted[i]);
 }
 
 static void add_video(struct args *args, const struct video *video)

@@ -117,7 +117,7 @@ static int add_layers(struct args *args, size_t index, const struct qemu_layer *
             .path = path,
             .format = top ? disk->format : behind[depth - 1].format,
             .backing = backing,
-            .block = strncmp(path, "/dev/", 5) == 0,
+            .block = top ? disk->source == DISK_BLOCK : strncmp(path, "/dev/", 5) == 0,
             .writable = top && !disk->readonly,
             .disk = disk,
             .detect_zeroes = top ? args->private->disks[index].detect_zeroes : NULL,

@@ -44,14 +44,15 @@ static enum fit controller_fit(const struct controller *controller)
 {
     static const char *const ich9[] = {"ich9-ehci1", "ich9-uhci1", "ich9-uhci2", "ich9-uhci3",
                                        NULL};
-    static const char *const bridged[] = {"piix3-uhci", "ehci", "pci-bridge", NULL};
+    static const char *const bridged[] = {"piix3-uhci", "ehci", NULL};
     if (is_in(controller->model, ich9))
         return FIT_NONE;
     if (is_in(controller->model, bridged))
         return FIT_BRIDGE;
     if (text_equal(controller->model, "pcie-root-port"))
         return FIT_ROOT_PORT;
-    return controller->type == CONTROLLER_SATA ? FIT_ROOT : FIT_PORT;
+    bool root = controller->type == CONTROLLER_SATA || text_equal(controller->model, "pci-bridge");
+    return root ? FIT_ROOT : FIT_PORT;
 }
 
 /* Where a device belongs on q35. */
@@ -74,6 +75,12 @@ static bool is_port(const struct model_device *device)
 {
     return strcmp(device->kind, "controller") == 0 &&
            text_equal(((struct controller *)device->device)->model, "pcie-root-port");
+}
+
+static bool is_bridge(const struct model_device *device)
+{
+    return strcmp(device->kind, "controller") == 0 &&
+           ((struct controller *)device->device)->type == CONTROLLER_PCI && !is_port(device);
 }
 
 static void take(struct pci_map *map, const struct model_device *device)
@@ -143,17 +150,17 @@ static void add_bridge(struct pci_map *map)
                                            "pcie-to-pci-bridge"));
 }
 
-/* libvirt adds the controllers up to the highest bus that an address names. */
+/* A bus that an address names but no controller makes: a port for it, as libvirt would add. */
 static void fill_buses(struct pci_map *map)
 {
     size_t count = 0;
+    bool named[BUSES] = {false};
     CLEANUP_FREE struct model_device *devices = model_devices(map->assign->domain, &count);
-    unsigned highest = 0;
     for (size_t i = 0; i < count; i++)
-        if (devices[i].uses_pci && devices[i].pci->set && devices[i].pci->bus > highest)
-            highest = devices[i].pci->bus;
-    for (unsigned index = 1; index <= highest && map->q35; index++)
-        if (map->bus[index].kind == BUS_NONE)
+        if (devices[i].uses_pci && devices[i].pci->set)
+            named[devices[i].pci->bus] = true;
+    for (unsigned index = 1; index < BUSES && map->q35; index++)
+        if (named[index] && map->bus[index].kind == BUS_NONE)
             add_bus(map, assign_add_controller(map->assign, CONTROLLER_PCI, (int)index,
                                                "pcie-root-port"));
 }
@@ -256,6 +263,9 @@ static void honour(struct pci_map *map, const struct model_device *device)
         assign_fault(map->assign, device->node, "a bridge has slots from 1 on");
     else if (is_port(device) && pci->bus != 0)
         assign_fault(map->assign, device->node, "a pcie-root-port belongs on bus 0");
+    else if (bus->kind == BUS_BRIDGE && is_bridge(device) &&
+             (int)pci->bus >= ((struct controller *)device->device)->index)
+        assign_fault(map->assign, device->node, "a bridge sits on a bus with a lower number");
     else if (bus->used[pci->slot] & 1U << pci->function)
         assign_fault(map->assign, device->node,
                      "PCI address %02x:%02x.%x is used by another device", pci->bus, pci->slot,

@@ -26,8 +26,9 @@ struct difference {
 struct differences {
     struct difference *items;
     size_t count;
-    const xmlNode *root; /* of `to`: the place of what is not there */
-    const char *lost;    /* a subject that only one side has: its properties are not listed too */
+    const xmlNode *root;             /* of `to`: the place of what is not there */
+    const struct compare_fact *here; /* the subject of `to` that is being compared */
+    const char *lost; /* a subject that only one side has: its properties are not listed too */
 };
 
 static void differ(struct differences *list, const xmlNode *node, char *text)
@@ -41,7 +42,8 @@ static void only_one(struct differences *list, const struct compare_fact *fact, 
 {
     if (list->lost && strcmp(list->lost, fact->subject) == 0)
         return;
-    const xmlNode *node = in_to ? fact->node : list->root;
+    bool here = list->here && strcmp(list->here->subject, fact->subject) == 0;
+    const xmlNode *node = in_to ? fact->node : here ? list->here->node : list->root;
     if (*fact->property) {
         differ(list, node,
                in_to ? text_format("%s: %s is '%s', was not given", fact->subject, fact->property,
@@ -71,6 +73,8 @@ static void merge(struct differences *list, const struct compare_facts *from,
                    text_format("%s: %s is '%s', was '%s'", new->subject, new->property, new->value,
                                old->value));
         }
+        if (order >= 0 && !*new->property)
+            list->here = new;
         i += order <= 0;
         j += order >= 0;
     }

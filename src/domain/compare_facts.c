@@ -14,6 +14,7 @@
 
 #include "base/text.h"
 #include "domain/compare.h"
+#include "domain/reader.h"
 
 void compare_note(struct compare_facts *facts, const xmlNode *node, const char *subject,
                   const char *property, const char *value)
@@ -95,7 +96,8 @@ static void gather_cpu(struct compare_facts *facts, const struct domain *domain,
 {
     const struct domain_private *private = domain->private;
     const struct topology *topology = &private->topology;
-    SUBJECT cpu = open_subject(facts, root, text_copy("<cpu>"));
+    const xmlNode *node = reader_peek(root, "cpu");
+    SUBJECT cpu = open_subject(facts, node ? node : root, text_copy("<cpu>"));
     note(&cpu, "mode", domain->cpu_mode);
     note(&cpu, "model", domain->cpu_model);
     note(&cpu, "vendor", domain->cpu_model ? private->cpu_vendor : NULL);
@@ -128,7 +130,9 @@ static void gather_machine(struct compare_facts *facts, const struct domain *dom
     note_flag(&os, "UEFI variables", domain->nvram);
     note_flag(&os, "secure boot", private->os.loader_secure);
     note_flag(&os, "direct kernel boot", domain->kernel);
-    gather_list(facts, root, "<features>", &private->machine);
+    const xmlNode *features = reader_peek(root, "features");
+    SUBJECT machine = open_subject(facts, features ? features : root, text_copy("<features>"));
+    gather_list(facts, machine.node, machine.name, &private->machine);
     gather_cpu(facts, domain, root);
 }
 

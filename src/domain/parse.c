@@ -214,6 +214,13 @@ static void parse_actions(struct reader *reader, struct domain *domain, xmlNode 
     domain->on_poweroff = parse_action(reader, root, "on_poweroff", poweroff, DOMAIN_DESTROY);
     domain->on_reboot = parse_action(reader, root, "on_reboot", reboot, DOMAIN_RESTART);
     domain->on_crash = parse_action(reader, root, "on_crash", crash, DOMAIN_DESTROY);
+    /* QEMU turns a reboot or crash that ends the guest into a power-off, which would be kept. */
+    bool ends = domain->on_reboot == DOMAIN_DESTROY ||
+                (domain->on_crash != DOMAIN_PRESERVE && domain->private->n_panics);
+    if (domain->on_poweroff == DOMAIN_PRESERVE && ends)
+        reader_fault(reader, reader_peek(root, "on_poweroff"), NULL, ERROR_UNSUPPORTED,
+                     "'preserve' is supported with <on_reboot> restart and, where there is a "
+                     "<panic>, <on_crash> preserve only");
     if (domain->on_crash == DOMAIN_RESTART && domain->private->n_panics)
         reader_fault(reader, reader_peek(root, "on_crash"), NULL, ERROR_UNSUPPORTED,
                      "'restart' is not supported together with <panic>; use destroy or preserve");
@@ -225,6 +232,9 @@ void parse_pm(struct reader *reader, struct domain *domain, xmlNode *node)
     int disk = reader_flag(reader, reader_child(reader, node, "suspend-to-disk"), "enabled");
     domain->private->disable_s3 = mem < 0 ? -1 : !mem;
     domain->private->disable_s4 = disk < 0 ? -1 : !disk;
+    const xmlNode *features = node ? reader_peek(node->parent, "features") : NULL;
+    if ((mem >= 0 || disk >= 0) && !reader_peek(features, "acpi"))
+        reader_fault(reader, node, NULL, ERROR_INVALID, "needs <features> with <acpi/>");
 }
 
 static void parse_hugepages(struct reader *reader, struct memory_backing *backing, xmlNode *node)

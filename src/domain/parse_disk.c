@@ -191,6 +191,10 @@ void parse_disk(struct reader *reader, struct domain *domain, xmlNode *node)
     if (disk->source == DISK_EMPTY && disk->device == DISK_DISK)
         reader_fault(reader, node, NULL, ERROR_INVALID, "a disk needs a <source>");
     disk->readonly = reader_child(reader, node, "readonly") || disk->device == DISK_CDROM;
+    if (disk->readonly && disk->device == DISK_DISK &&
+        (disk->bus == DISK_SATA || disk->bus == DISK_IDE))
+        reader_fault(reader, reader_peek(node, "readonly"), NULL, ERROR_UNSUPPORTED,
+                     "a hard disk on bus sata or ide cannot be read-only; use bus='scsi'");
     disk->shareable = reader_child(reader, node, "shareable");
     parse_identities(reader, disk, detail, node);
     xmlNode *blockio = reader_child(reader, node, "blockio");

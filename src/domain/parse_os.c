@@ -16,7 +16,10 @@ static void parse_type(struct reader *reader, struct domain *domain, xmlNode *os
     }
     reader_choice(reader, node, "arch", arches);
     domain->machine = text_copy(reader_attribute(node, "machine"));
-    if (domain->machine && !model_is_q35(domain) && !model_is_i440fx(domain))
+    bool word =
+        domain->machine && strspn(domain->machine, "abcdefghijklmnopqrstuvwxyz"
+                                                   "0123456789-._") == strlen(domain->machine);
+    if (domain->machine && (!word || (!model_is_q35(domain) && !model_is_i440fx(domain))))
         reader_fault(reader, node, "machine", ERROR_UNSUPPORTED,
                      "machine='%s' is not supported (known: q35, pc-q35-VERSION, pc, "
                      "pc-i440fx-VERSION)",

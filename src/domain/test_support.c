@@ -105,8 +105,9 @@ static int fake_backing(void *context, const char *path, const char *format,
     *n = strstr(path, "chain") ? 2 : 0;
     *layers = *n ? calloc(*n, sizeof(**layers)) : NULL;
     for (size_t i = 0; i < *n; i++) {
-        (*layers)[i].path = text_format("/srv/base%zu.img", i + 1);
-        (*layers)[i].format = text_copy(i == 0 ? "qcow2" : "raw");
+        const char *format_behind = i == 0 ? "qcow2" : "raw";
+        (*layers)[i].path = text_format("/srv/base%zu.%s", i + 1, format_behind);
+        (*layers)[i].format = text_copy(format_behind);
     }
     return 0;
 }
