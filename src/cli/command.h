@@ -2,9 +2,9 @@
 /*
  * Commands: what the table says about each, and what its function gets.
  *
- * A command is a file that defines one `struct command` and a line in command.c's table. Usage,
- * --help and shell completion come from there; its man page is docs/man/mudanza-NAME.1 (one page
- * for commands that share the first word).
+ * A command is a file that defines one `struct command`, a name in commands.h, a line in
+ * command.c's table, and a man page docs/man/mudanza-NAME.1 (one for all that share their first
+ * word) with a line in mudanza.1. Usage, --help and shell completion follow from the table.
  */
 #ifndef CLI_COMMAND_H
 #define CLI_COMMAND_H
