@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,40 @@ struct standin {
     pthread_cond_t called; /* one more is in `calls` */
     json_t *calls;         /* {method: parameters}, copies of its own, under the lock */
 };
+
+/* The one whose folder is there. cmocka skips the teardown of a test that fails, and a test that
+ * hangs is killed: the folder goes at the end of the process in any case. */
+static struct standin *present;
+
+static void remove_folder(void)
+{
+    if (!present)
+        return;
+    unlink(present->address.sun_path);
+    rmdir(present->directory);
+    present = NULL;
+}
+
+static void remove_and_die(int number)
+{
+    remove_folder();
+    signal(number, SIG_DFL);
+    raise(number);
+}
+
+static void remove_at_the_end(struct standin *standin)
+{
+    static bool registered;
+    remove_folder(); /* of a test that failed */
+    present = standin;
+    if (registered)
+        return;
+    registered = true;
+    atexit(remove_folder);
+    static const int deadly[] = {SIGTERM, SIGINT, SIGABRT};
+    for (size_t i = 0; i < ARRAY_SIZE(deadly); i++)
+        signal(deadly[i], remove_and_die);
+}
 
 /* One connection, handed to its thread. */
 struct session {
@@ -377,6 +412,7 @@ struct standin *standin_start(void)
     check(mkdtemp(standin->directory) ? 0 : -1, "folder");
     snprintf(standin->address.sun_path, sizeof(standin->address.sun_path), "%s/socket",
              standin->directory);
+    remove_at_the_end(standin);
     standin->service = make_service(standin);
     standin->listener = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     check(bind(standin->listener, (const struct sockaddr *)&standin->address,
@@ -396,8 +432,7 @@ void standin_stop(struct standin *standin)
     close(standin->listener);
     close(standin->stop);
     close(standin->aborted);
-    unlink(standin->address.sun_path);
-    rmdir(standin->directory);
+    remove_folder();
     varlink_service_free(standin->service);
     json_decref(standin->calls);
     pthread_cond_destroy(&standin->called);
