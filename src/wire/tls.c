@@ -162,8 +162,6 @@ static int handshake(struct tls *tls, int cancel_fd, int64_t deadline_ns, struct
             return -1;
         if (result == 1)
             return 0;
-        if (clock_now_ns() >= deadline_ns) /* also for a peer that always has one more byte */
-            return error_set(err, ERROR_TIMEOUT, "%s: no handshake in time", tls->name);
         if (ssl_error == SSL_ERROR_WANT_READ &&
             fd_wait(tls->fd, POLLIN, cancel_fd, deadline_ns, err) < 0)
             return error_prefix(err, "%s", tls->name);
@@ -248,7 +246,6 @@ static void say_goodbye(struct tls *tls)
     SSL_shutdown(tls->ssl);
     if (tls_flush(tls) < 0)
         return;
-    shutdown(tls->fd, SHUT_WR);
     char dropped[4096];
     for (size_t total = 0; total < DRAIN_MAX; total += sizeof(dropped))
         if (recv(tls->fd, dropped, sizeof(dropped), MSG_DONTWAIT) <= 0)
