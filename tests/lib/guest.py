@@ -85,6 +85,7 @@ def bare(name, *, cmdline="", devices="", accelerator="kvm", **options):
 
 
 def linux(name, *, cmdline="", devices="", accelerator="qemu", memory=256 * MIB, **options):
-    """The Linux guest; the same words, each with the prefix its README names."""
-    return domain(name, kernel=KERNEL, initrd=INITRD, cmdline=f"console=ttyS0 quiet {cmdline}",
+    """The Linux guest; the same words and its own ("ip=10.77.0.9/24"), without their prefix."""
+    words = " ".join(f"mudanza.{word}" for word in cmdline.split())
+    return domain(name, kernel=KERNEL, initrd=INITRD, cmdline=f"console=ttyS0 quiet {words}",
                   devices=devices, accelerator=accelerator, memory=memory, **options)
