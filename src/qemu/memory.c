@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A running guest's RAM, read from outside.
+ *
+ * QEMU's human monitor tells at which address of its own it keeps the first byte of guest RAM
+ * (gpa2hva), /proc/PID/maps confirms that the whole of it lies there, and process_vm_readv copies.
+ * Reading a page that was never touched would make the kernel map one, which takes longer than to
+ * read it: for private anonymous RAM /proc/PID/pagemap tells such pages, and they are zeros.
+ */
+#include "qemu/memory.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/uio.h>
+
+#include "base/file.h"
+#include "base/text.h"
+#include "qemu/memory_map.h"
+
+#define MAPS_MAX     ((size_t)16 * 1024 * 1024)
+#define RAM_BLOCK    "pc.ram"
+#define PAGE_PRESENT (UINT64_C(1) << 63)
+#define PAGE_SWAPPED (UINT64_C(1) << 62)
+
+/* "Host virtual address for 0x0 (pc.ram) is 0x7f..." */
+static int parse_host_address(const char *said, uint64_t *address, struct error **err)
+{
+    const char *is = strstr(said, ") is 0x");
+    if (!is || !strstr(said, "(" RAM_BLOCK ")"))
+        return error_set(err, ERROR_CORRUPT, "gpa2hva: guest address 0 is not in %s: %.100s",
+                         RAM_BLOCK, said);
+    errno = 0;
+    *address = strtoull(is + strlen(") is "), NULL, 16);
+    if (errno || *address == 0)
+        return error_set(err, ERROR_CORRUPT, "gpa2hva: no address: %.100s", said);
+    return 0;
+}
+
+/* One line of /proc/PID/maps: "start-end perms offset device inode path". */
+static bool parse_mapping(const char *line, uint64_t *start, uint64_t *end, bool *readable,
+                          bool *anonymous)
+{
+    char *at;
+    *start = strtoull(line, &at, 16);
+    if (*at != '-')
+        return false;
+    *end = strtoull(at + 1, &at, 16);
+    if (*at != ' ' || strnlen(at, 6) < 6)
+        return false;
+    const char *permissions = at + 1;
+    *readable = permissions[0] == 'r' && permissions[1] == 'w';
+    for (int field = 0; at && field < 3; field++) /* permissions, offset, device */
+        at = strchr(at + 1, ' ');
+    *anonymous = permissions[3] == 'p' && at && strtoull(at, NULL, 10) == 0;
+    return at != NULL;
+}
+
+int memory_map_check(const char *maps, uint64_t start, uint64_t end, bool *anonymous)
+{
+    uint64_t covered = start;
+    *anonymous = true;
+    for (const char *line = maps; line && *line && covered < end;) {
+        uint64_t from, to;
+        bool readable, private;
+        if (!parse_mapping(line, &from, &to, &readable, &private))
+            return -1;
+        if (from <= covered && covered < to) {
+            if (!readable)
+                return -1;
+            *anonymous = *anonymous && private;
+            covered = to;
+        }
+        line = strchr(line, '\n');
+        line = line ? line + 1 : NULL;
+    }
+    return covered >= end ? 0 : -1;
+}
+
+static int check_mapping(struct memory_map *map, struct error **err)
+{
+    char path[64];
+    snprintf(path, sizeof(path), "/proc/%d/maps", (int)map->pid);
+    CLEANUP_FREE char *maps = file_read(path, MAPS_MAX, NULL, err);
+    if (!maps)
+        return -1;
+    bool anonymous;
+    if (map->address > UINT64_MAX - map->size ||
+        memory_map_check(maps, map->address, map->address + map->size, &anonymous) < 0)
+        return error_set(err, ERROR_CORRUPT,
+                         "process %d has not all %" PRIu64 " bytes of RAM mapped at 0x%" PRIx64,
+                         (int)map->pid, map->size, map->address);
+    if (anonymous) {
+        snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)map->pid);
+        map->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC); /* only saves time: may fail */
+    }
+    return 0;
+}
+
+struct memory_map *memory_locate(struct qmp *qmp, pid_t pid, uint64_t ram_bytes, struct error **err)
+{
+    CLEANUP_FREE char *said = NULL;
+    struct memory_map found = {.pid = pid, .size = ram_bytes, .pagemap_fd = -1};
+    if (ram_bytes == 0 || ram_bytes % MEMORY_PAGE_SIZE != 0) {
+        error_set(err, ERROR_INVALID, "%" PRIu64 " bytes of RAM are no whole pages", ram_bytes);
+        return NULL;
+    }
+    if (qmp_human(qmp, "gpa2hva 0", &said, err) < 0 ||
+        parse_host_address(said, &found.address, err) < 0 || check_mapping(&found, err) < 0) {
+        error_prefix(err, "finding the guest's RAM");
+        return NULL;
+    }
+    struct memory_map *map = malloc(sizeof(*map));
+    if (map) {
+        *map = found;
+        return map;
+    }
+    error_set(err, ERROR_SYSTEM, "out of memory");
+    if (found.pagemap_fd >= 0)
+        close(found.pagemap_fd);
+    return NULL;
+}
+
+void memory_free(struct memory_map *map)
+{
+    if (!map)
+        return;
+    if (map->pagemap_fd >= 0)
+        close(map->pagemap_fd);
+    free(map);
+}
+
+uint64_t memory_size(const struct memory_map *map)
+{
+    return map->size;
+}
+
+size_t memory_chunks(const struct memory_map *map)
+{
+    return (size_t)((map->size + MEMORY_CHUNK_SIZE - 1) / MEMORY_CHUNK_SIZE);
+}
+
+static int read_failed(const struct memory_map *map, uint64_t offset, int errnum,
+                       struct error **err)
+{
+    if (errnum == EPERM) {
+        error_set(err, ERROR_DENIED, "reading the memory of process %d: %s", (int)map->pid,
+                  strerror(errnum));
+        return error_hint(err, "run the agent as root, or set kernel.yama.ptrace_scope to 0");
+    }
+    return error_errno(err, errnum, "guest RAM of process %d at offset 0x%" PRIx64, (int)map->pid,
+                       offset);
+}
+
+int memory_read(const struct memory_map *map, uint64_t offset, void *buffer, size_t size,
+                struct error **err)
+{
+    if (offset > map->size || size > map->size - offset)
+        return error_set(err, ERROR_INVALID, "offset 0x%" PRIx64 " lies beyond the guest's RAM",
+                         offset + size);
+    for (size_t done = 0; done < size;) {
+        const struct iovec local = {.iov_base = (char *)buffer + done, .iov_len = size - done};
+        const struct iovec remote = {.iov_base = (void *)(uintptr_t)(map->address + offset + done),
+                                     .iov_len = size - done};
+        ssize_t got = process_vm_readv(map->pid, &local, 1, &remote, 1, 0);
+        if (got <= 0)
+            return read_failed(map, offset + done, got < 0 ? errno : EFAULT, err);
+        done += (size_t)got;
+    }
+    return 0;
+}
+
+/* Which pages of a chunk may hold something. */
+static void chunk_presence(const struct memory_map *map, uint64_t offset, size_t pages,
+                           bool present[MEMORY_CHUNK_PAGES])
+{
+    uint64_t entries[MEMORY_CHUNK_PAGES];
+    const size_t size = pages * sizeof(entries[0]);
+    const off_t at = (off_t)((map->address + offset) / MEMORY_PAGE_SIZE * sizeof(entries[0]));
+    const bool known =
+        map->pagemap_fd >= 0 && pread(map->pagemap_fd, entries, size, at) == (ssize_t)size;
+    for (size_t page = 0; page < pages; page++)
+        present[page] = !known || (entries[page] & (PAGE_PRESENT | PAGE_SWAPPED)) != 0;
+}
+
+int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *buffer,
+                          bool present[MEMORY_CHUNK_PAGES], size_t *n, struct error **err)
+{
+    const uint64_t offset = chunk * MEMORY_CHUNK_SIZE, left = map->size - offset;
+    const size_t pages = (left < MEMORY_CHUNK_SIZE ? left : MEMORY_CHUNK_SIZE) / MEMORY_PAGE_SIZE;
+    *n = pages;
+    struct iovec local[MEMORY_CHUNK_PAGES], remote[MEMORY_CHUNK_PAGES];
+    size_t runs = 0, wanted = 0;
+    chunk_presence(map, offset, pages, present);
+    for (size_t page = 0; page < pages; page++) {
+        if (!present[page])
+            continue;
+        wanted += MEMORY_PAGE_SIZE;
+        if (page > 0 && present[page - 1]) {
+            local[runs - 1].iov_len = remote[runs - 1].iov_len += MEMORY_PAGE_SIZE;
+            continue;
+        }
+        const uint64_t at = page * MEMORY_PAGE_SIZE;
+        local[runs] = (struct iovec){.iov_base = buffer + at, .iov_len = MEMORY_PAGE_SIZE};
+        remote[runs++] = (struct iovec){.iov_base = (void *)(uintptr_t)(map->address + offset + at),
+                                        .iov_len = MEMORY_PAGE_SIZE};
+    }
+    if (runs == 0 || process_vm_readv(map->pid, local, runs, remote, runs, 0) == (ssize_t)wanted)
+        return 0;
+    /* Something is wrong with a page: the slow way finds out which. */
+    for (size_t run = 0; run < runs; run++) {
+        const uint64_t at = (uint64_t)((uint8_t *)local[run].iov_base - buffer);
+        if (memory_read(map, offset + at, local[run].iov_base, local[run].iov_len, err) < 0)
+            return -1;
+    }
+    return 0;
+}

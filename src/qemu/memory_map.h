@@ -1,0 +1,28 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Between memory.c, which reads, and memory_digest.c, which digests; and their test. */
+#ifndef QEMU_MEMORY_MAP_H
+#define QEMU_MEMORY_MAP_H
+
+#include <stdbool.h>
+
+#include "qemu/memory.h"
+
+#define MEMORY_CHUNK_PAGES 256 /* MEMORY_CHUNK_SIZE / MEMORY_PAGE_SIZE */
+
+struct memory_map {
+    pid_t pid;
+    uint64_t address; /* of the first byte of RAM, in that process */
+    uint64_t size;    /* bytes */
+    int pagemap_fd;   /* /proc/PID/pagemap for private anonymous RAM, else -1 */
+};
+
+/* Do the mappings in `maps` (text of /proc/PID/maps) cover [start, end), writable and without a
+ * gap? *anonymous: all of them private and without a file. Returns 0 or -1. */
+int memory_map_check(const char *maps, uint64_t start, uint64_t end, bool *anonymous);
+
+/* Reads the pages of a chunk that may hold something, and says which they are; the others are zero,
+ * and untouched in `buffer` (MEMORY_CHUNK_SIZE bytes). *n: how many pages the chunk has. */
+int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *buffer,
+                          bool present[MEMORY_CHUNK_PAGES], size_t *n, struct error **err);
+
+#endif
