@@ -1,0 +1,120 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The handover journal's rows. */
+#include <string.h>
+
+#include "base/text.h"
+#include "vm/store_private.h"
+
+static const char *const state_names[] = {
+    [JOURNAL_PREPARED] = "prepared",
+    [JOURNAL_COMMITTED] = "committed",
+    [JOURNAL_OWNER] = "owner",
+    [JOURNAL_ABORTED] = "aborted",
+};
+
+const char *journal_state_name(enum journal_state state)
+{
+    return state_names[state];
+}
+
+int journal_put(struct store *store, const struct journal_entry *entry, struct error **err)
+{
+    CLEANUP_FREE char *options = json_dumps(entry->options, JSON_COMPACT);
+    LOCK_SCOPE(&store->lock);
+    CLEANUP_STATEMENT sqlite3_stmt *put = store_prepare(
+        store, err, "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "sissssss", entry->job,
+        (int64_t)entry->source, entry->uuid, entry->name, entry->peer_fingerprint, entry->peer_name,
+        state_names[entry->state], options);
+    return store_run(store, put, err) < 0 ? error_prefix(err, "journal of VM %s", entry->name) : 0;
+}
+
+int journal_move(struct store *store, const char *job, bool source, enum journal_state from,
+                 enum journal_state to, struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    CLEANUP_STATEMENT sqlite3_stmt *move = store_prepare(
+        store, err, "UPDATE journal SET state = ? WHERE job = ? AND source = ? AND state = ?",
+        "ssis", state_names[to], job, (int64_t)source, state_names[from]);
+    int changed = store_run(store, move, err);
+    if (changed == 0)
+        return error_set(err, ERROR_STATE, "journal of job %s: it is not '%s', so not '%s'", job,
+                         state_names[from], state_names[to]);
+    return changed < 0 ? -1 : 0;
+}
+
+int journal_delete(struct store *store, const char *job, bool source, struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    CLEANUP_STATEMENT sqlite3_stmt *drop = store_prepare(
+        store, err, "DELETE FROM journal WHERE job = ? AND source = ?", "si", job, (int64_t)source);
+    return store_run(store, drop, err) < 0 ? -1 : 0;
+}
+
+static int entry_from_row(sqlite3_stmt *row, struct journal_entry *entry, struct error **err)
+{
+    const char *state = store_text(row, 6), *options = store_text(row, 7);
+    *entry = (struct journal_entry){
+        .job = text_copy(store_text(row, 0)),
+        .source = sqlite3_column_int64(row, 1) != 0,
+        .uuid = text_copy(store_text(row, 2)),
+        .name = text_copy(store_text(row, 3)),
+        .peer_fingerprint = text_copy(store_text(row, 4)),
+        .peer_name = text_copy(store_text(row, 5)),
+        .options = json_parse(options, strlen(options), err),
+    };
+    size_t i = 0;
+    while (i < ARRAY_SIZE(state_names) && strcmp(state, state_names[i]) != 0)
+        i++;
+    entry->state = (enum journal_state)i;
+    if (entry->options && i < ARRAY_SIZE(state_names))
+        return 0;
+    journal_entry_clear(entry);
+    return error_set(err, ERROR_CORRUPT, "journal: a row cannot be read");
+}
+
+#define ENTRY_COLUMNS "job, source, uuid, name, peer_fingerprint, peer_name, state, options"
+
+int journal_find(struct store *store, const char *job, bool source, struct journal_entry *entry,
+                 struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    CLEANUP_STATEMENT sqlite3_stmt *row = store_prepare(
+        store, err, "SELECT " ENTRY_COLUMNS " FROM journal WHERE job = ? AND source = ?", "si", job,
+        (int64_t)source);
+    int found = store_step(store, row, err);
+    if (found == 1 && entry_from_row(row, entry, err) < 0)
+        return -1;
+    return found;
+}
+
+int journal_list(struct store *store, struct journal_entry **entries, size_t *count,
+                 struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    CLEANUP_STATEMENT sqlite3_stmt *rows =
+        store_prepare(store, err, "SELECT " ENTRY_COLUMNS " FROM journal ORDER BY rowid", "");
+    *entries = NULL;
+    *count = 0;
+    int more;
+    while ((more = store_step(store, rows, err)) == 1) {
+        struct journal_entry *larger = reallocarray(*entries, *count + 1, sizeof(**entries));
+        if (!larger)
+            return error_set(err, ERROR_SYSTEM, "out of memory");
+        *entries = larger;
+        if (entry_from_row(rows, &larger[*count], err) < 0)
+            return -1;
+        (*count)++;
+    }
+    return more;
+}
+
+void journal_entry_clear(struct journal_entry *entry)
+{
+    free(entry->job);
+    free(entry->uuid);
+    free(entry->name);
+    free(entry->peer_fingerprint);
+    free(entry->peer_name);
+    json_decref(entry->options);
+    memset(entry, 0, sizeof(*entry));
+}

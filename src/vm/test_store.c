@@ -1,0 +1,168 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of the durable state and of the handover journal. */
+#include "base/test.h"
+
+#include <dirent.h>
+#include <fcntl.h>
+#include <string.h>
+
+#include "base/text.h"
+#include "vm/store.h"
+
+#define UUID_A "11111111-1111-4111-8111-111111111111"
+#define UUID_B "22222222-2222-4222-8222-222222222222"
+#define JOB    "33333333-3333-4333-8333-333333333333"
+
+struct scene {
+    char directory[64];
+    struct store *store;
+};
+
+static int set_up(void **state)
+{
+    struct scene *scene = calloc(1, sizeof(*scene));
+    CLEANUP_ERROR struct error *err = NULL;
+    strcpy(scene->directory, "/tmp/store-XXXXXX");
+    assert_non_null(mkdtemp(scene->directory));
+    scene->store = store_open(scene->directory, &err);
+    assert_non_null(scene->store);
+    *state = scene;
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct scene *scene = *state;
+    store_close(scene->store);
+    DIR *directory = opendir(scene->directory);
+    for (struct dirent *entry; (entry = readdir(directory));)
+        if (entry->d_name[0] != '.')
+            unlinkat(dirfd(directory), entry->d_name, 0);
+    closedir(directory);
+    rmdir(scene->directory);
+    free(scene);
+    return 0;
+}
+
+static void reopen(struct scene *scene)
+{
+    store_close(scene->store);
+    scene->store = store_open(scene->directory, NULL);
+    assert_non_null(scene->store);
+}
+
+static void collect(void *context, const char *uuid, const char *name, const char *xml)
+{
+    text_append(context, "%s %s %s;", uuid, name, xml);
+}
+
+static void test_definitions_survive_and_names_are_unique(void **state)
+{
+    struct scene *scene = *state;
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_ok(store_define(scene->store, UUID_A, "web", "<one/>", &err), err);
+    assert_ok(store_define(scene->store, UUID_A, "web", "<two/>", &err), err);
+    assert_int_equal(store_define(scene->store, UUID_B, "web", "<x/>", NULL), -1);
+    reopen(scene);
+    CLEANUP_TEXT struct text all = {0};
+    assert_ok(store_each_definition(scene->store, collect, &all, &err), err);
+    assert_string_equal(all.data, UUID_A " web <two/>;");
+    assert_ok(store_undefine(scene->store, UUID_A, &err), err);
+    all.length = 0;
+    assert_ok(store_each_definition(scene->store, collect, &all, &err), err);
+    assert_int_equal(all.length, 0);
+}
+
+static void test_one_agent_a_directory(void **state)
+{
+    struct scene *scene = *state;
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_null(store_open(scene->directory, &err));
+    assert_int_equal(err->kind, ERROR_STATE);
+}
+
+static void test_hosts_by_name_and_by_key(void **state)
+{
+    struct scene *scene = *state;
+    struct store_host host = {.name = (char *)"b",
+                              .address = (char *)"10.0.0.2",
+                              .fingerprint = (char *)"SHA256:x",
+                              .port = 7};
+    struct store_host found = {0};
+    assert_int_equal(store_host_put(scene->store, &host, NULL), 0);
+    assert_int_equal(store_host_find(scene->store, NULL, "SHA256:x", &found, NULL), 1);
+    assert_string_equal(found.name, "b");
+    assert_int_equal(found.port, 7);
+    store_host_clear(&found);
+    assert_int_equal(store_host_find(scene->store, "c", NULL, &found, NULL), 0);
+    assert_int_equal(store_host_delete(scene->store, "b", NULL), 0);
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_int_equal(store_host_delete(scene->store, "b", &err), -1);
+    assert_int_equal(err->kind, ERROR_NOT_FOUND);
+}
+
+static int put_job(struct scene *scene, bool source)
+{
+    CLEANUP_JSON json_t *options = json_pack("{s:b}", "undefine_source", true);
+    const struct journal_entry entry = {.job = (char *)JOB,
+                                        .uuid = (char *)UUID_A,
+                                        .name = (char *)"web",
+                                        .source = source,
+                                        .peer_fingerprint = (char *)"SHA256:x",
+                                        .peer_name = (char *)"b",
+                                        .state = JOURNAL_PREPARED,
+                                        .options = options};
+    return journal_put(scene->store, &entry, NULL);
+}
+
+static void test_journal_moves_only_the_way_it_may(void **state)
+{
+    struct scene *scene = *state;
+    assert_int_equal(put_job(scene, true), 0);
+    assert_int_equal(put_job(scene, true), -1); /* one entry a job and role */
+    assert_int_equal(put_job(scene, false), 0);
+    assert_int_equal(journal_move(scene->store, JOB, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, NULL),
+                     0);
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_int_equal(
+        journal_move(scene->store, JOB, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, &err), -1);
+    assert_int_equal(err->kind, ERROR_STATE);
+    reopen(scene);
+    struct journal_entry entry;
+    assert_int_equal(journal_find(scene->store, JOB, true, &entry, NULL), 1);
+    assert_int_equal(entry.state, JOURNAL_COMMITTED);
+    assert_true(json_opt_bool(entry.options, "undefine_source", false));
+    journal_entry_clear(&entry);
+    assert_int_equal(journal_find(scene->store, JOB, false, &entry, NULL), 1);
+    assert_int_equal(entry.state, JOURNAL_PREPARED);
+    journal_entry_clear(&entry);
+    assert_int_equal(journal_delete(scene->store, JOB, true, NULL), 0);
+    assert_int_equal(journal_find(scene->store, JOB, true, &entry, NULL), 0);
+}
+
+static void test_reports_are_kept_by_name(void **state)
+{
+    struct scene *scene = *state;
+    CLEANUP_JSON json_t *report = json_pack("{s:s}", "outcome", "completed");
+    CLEANUP_JSON json_t *back = NULL;
+    assert_int_equal(store_report_put(scene->store, "web", report, NULL), 0);
+    assert_int_equal(store_report_get(scene->store, "web", &back, NULL), 0);
+    assert_true(json_equal(report, back));
+    json_t *none = NULL;
+    assert_int_equal(store_report_get(scene->store, "db", &none, NULL), 0);
+    assert_null(none);
+}
+
+#define SCENE(test) cmocka_unit_test_setup_teardown(test, set_up, tear_down)
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        SCENE(test_definitions_survive_and_names_are_unique),
+        SCENE(test_one_agent_a_directory),
+        SCENE(test_hosts_by_name_and_by_key),
+        SCENE(test_journal_moves_only_the_way_it_may),
+        SCENE(test_reports_are_kept_by_name),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
