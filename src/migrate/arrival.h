@@ -1,0 +1,52 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A move, seen from its destination: one thread a job that feeds the arriving QEMU, takes the VM
+ * over once the source has committed, and tells what happened. It goes on when the connection that
+ * follows it breaks: what was decided is in the journal.
+ */
+#ifndef MIGRATE_ARRIVAL_H
+#define MIGRATE_ARRIVAL_H
+
+#include "base/error.h"
+#include "base/json.h"
+#include "migrate/migration.h"
+
+struct arrival;
+
+/*
+ * Prepares a job: reserves memory, writes the journal's entry, starts QEMU, starts the thread.
+ * `parameters` are Prepare's; `peer` is who asks. Takes nothing over.
+ */
+int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
+                    const json_t *parameters, struct error **err);
+
+/* The running job, with a reference; only for the peer that prepared it. */
+struct arrival *arrival_find(struct migrate_context *context, const char *job,
+                             const char *fingerprint, struct error **err);
+void arrival_put(struct arrival *arrival);
+
+/* The job's data connection is here. Takes `tls` over, also on error. */
+int arrival_attach(struct migrate_context *context, const char *job, const char *fingerprint,
+                   struct tls *tls, struct error **err);
+
+/* Event number `index` (from 0) of Receive, waiting for it; *last when none follows. Owned by the
+ * caller. NULL with ERROR_STATE when the job ended without another one. */
+json_t *arrival_event(struct arrival *arrival, size_t index, bool *last, struct error **err);
+
+/* Undoes the job and returns when that is done. ERROR_STATE once the VM is ours. */
+int arrival_abort(struct arrival *arrival, struct error **err);
+
+/* The VM is ours and its guest was started. */
+bool arrival_running(struct arrival *arrival);
+
+/* The VM's RAM between `loaded` and `running`, with verification; hex, owned by caller. */
+char *arrival_page_digests(struct arrival *arrival, int64_t chunk, struct error **err);
+char *arrival_read_page(struct arrival *arrival, int64_t offset, struct error **err);
+
+/* Memory that jobs under way will still take, bytes. */
+uint64_t arrival_reserved_memory(struct migrate_context *context);
+
+/* Has every job that is not decided end, and waits for all threads. */
+void arrival_end_all(struct migrate_context *context);
+
+#endif

@@ -1,0 +1,108 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The copy phase: QEMU sends RAM in rounds while the guest runs; the policy watches the rounds.
+ * Ends at pre-switchover, with the guest stopped (also on the way into post-copy).
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "migrate/migration_private.h"
+#include "migrate/qemu_migration.h"
+
+/* How often QEMU is asked how far it is: for people and for the policy. */
+#define SAMPLE_MS 100
+
+static int stop_guest(struct migration *m, struct error **err)
+{
+    if (qmp_execute(m->vm->qmp, "stop", NULL, NULL, err) < 0)
+        return error_prefix(err, "VM %s: stopping the guest", m->vm->name);
+    m->stopped_by_us = true;
+    if (!m->stopped_ns)
+        m->stopped_ns = clock_now_ns();
+    return 0;
+}
+
+static int start_stream(struct migration *m, struct error **err)
+{
+    struct tls *data = peer_connect_data(&m->peer, m->job, m->cancel_fd, err);
+    if (!data)
+        return -1;
+    CLEANUP_CLOSE int ours = qemu_migration_socket(m->vm->qmp, "mudanza", &m->holder_fdset, err);
+    if (ours < 0) {
+        tls_close(data);
+        return error_prefix(err, "VM %s", m->vm->name);
+    }
+    m->relay = relay_start_source(m->vm->name, STEAL_FD(ours), data, err);
+    if (!m->relay)
+        return -1;
+    if (qemu_migration_start(m->vm->qmp, "mudanza", err) < 0)
+        return error_prefix(err, "VM %s", m->vm->name);
+    return 0;
+}
+
+static int follow_policy(struct migration *m, struct error **err)
+{
+    if (!m->was_running || m->stopped_by_us ||
+        !policy_look(&m->policy, m->rounds, m->ram_remaining)) {
+        if (m->policy.exhausted)
+            migration_note(m,
+                           "the guest writes memory faster than it can be sent within %lld ms of "
+                           "downtime: allow more (--downtime), slow it down (--auto-converge) or "
+                           "use --post-copy",
+                           (long long)m->policy.max_ms);
+        return 0;
+    }
+    log_debug(m->vm->name, "downtime limit raised to %lld ms", (long long)m->policy.limit_ms);
+    return qemu_migration_set_downtime(m->vm->qmp, m->policy.limit_ms, err);
+}
+
+/* --timeout: what would go on for ever is ended, by post-copy or by stopping the guest. */
+static int enforce_timeout(struct migration *m, struct error **err)
+{
+    if (!m->options.timeout_s || m->stopped_by_us || m->post_copy_started || !m->was_running ||
+        clock_now_ns() < m->phase_ns[PHASE_COPY] + m->options.timeout_s * NS_PER_S)
+        return 0;
+    migration_note(m, "the time given with --timeout is over: the guest is stopped to finish");
+    return stop_guest(m, err);
+}
+
+/* With post-copy: one full round first, then the guest changes sides. */
+static bool post_copy_due(const struct migration *m)
+{
+    return m->options.post_copy && m->was_running && !m->post_copy_started && m->rounds >= 2;
+}
+
+static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error **err)
+{
+    if (migration_wait(m, *next_sample_ns, err) < 0)
+        return -1;
+    if (clock_now_ns() < *next_sample_ns)
+        return 0;
+    *next_sample_ns = clock_deadline_ns(SAMPLE_MS);
+    if (migration_sample(m, err) < 0 || follow_policy(m, err) < 0)
+        return -1;
+    return enforce_timeout(m, err);
+}
+
+int copy_run(struct migration *m, struct error **err)
+{
+    if (m->options.mode == MIGRATE_NON_LIVE && m->was_running && stop_guest(m, err) < 0)
+        return -1;
+    if (start_stream(m, err) < 0)
+        return -1;
+    int64_t next_sample_ns = clock_deadline_ns(SAMPLE_MS);
+    char status[32];
+    for (;;) {
+        migration_qemu_status(m, status);
+        if (strcmp(status, "pre-switchover") == 0)
+            return 0;
+        if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
+            return migration_qemu_failure(m, err);
+        if (post_copy_due(m) && post_copy_start(m, err) < 0)
+            return -1;
+        if (copy_turn(m, &next_sample_ns, err) < 0)
+            return -1;
+    }
+}

@@ -1,0 +1,182 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The handover: the source gives up before the destination starts, in durable order.
+ * docs/handover.md has the protocol and its proof; the comments here name its steps.
+ */
+#include <poll.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "migrate/migration_private.h"
+#include "migrate/qemu_migration.h"
+
+/* From the last byte to the destination's answer. What is slow here is device state, not RAM; a
+ * peer that takes longer is treated as gone: the outcome is then asked for again and again. */
+#define ANSWER_MS 30000
+/* Between two questions for the outcome of a move in doubt. */
+#define ASK_AGAIN_MS 1000
+
+/* QEMU would resume the guest by itself if its stream broke from here on, unless the guest was
+ * stopped by us: `stop` in this state only says that it is to stay stopped. */
+static int take_over_stop(struct migration *m, struct error **err)
+{
+    pthread_mutex_lock(&m->vm->lock);
+    if (!m->stopped_ns)
+        m->stopped_ns = m->vm->guest.stopped_ns ? m->vm->guest.stopped_ns : clock_now_ns();
+    pthread_mutex_unlock(&m->vm->lock);
+    if (!m->was_running || m->stopped_by_us)
+        return 0;
+    if (qmp_execute(m->vm->qmp, "stop", NULL, NULL, err) < 0)
+        return error_prefix(err, "VM %s", m->vm->name);
+    m->stopped_by_us = true;
+    return 0;
+}
+
+/* Step 2: from here on there is no way back without the destination's word. */
+static int commit(struct migration *m, struct error **err)
+{
+    pthread_mutex_lock(&m->lock);
+    bool cancelled = m->cancelled;
+    m->past_return = !cancelled;
+    pthread_mutex_unlock(&m->lock);
+    if (cancelled)
+        return error_set(err, ERROR_CANCELLED, "cancelled");
+    if (journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, err) < 0)
+        return error_prefix(err, "VM %s", m->vm->name);
+    m->committed = true;
+    relay_commit(m->relay);
+    return 0;
+}
+
+/* QEMU has written the whole stream. */
+static int await_stream(struct migration *m, int64_t deadline_ns, struct error **err)
+{
+    char status[32];
+    for (;;) {
+        migration_qemu_status(m, status);
+        if (strcmp(status, "completed") == 0)
+            return 0;
+        if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
+            return migration_qemu_failure(m, err);
+        if (clock_now_ns() >= deadline_ns)
+            return error_set(err, ERROR_TIMEOUT, "QEMU did not finish its stream in time");
+        if (migration_wait(m, deadline_ns, err) < 0)
+            return -1;
+    }
+}
+
+static int await_loaded(struct migration *m, int64_t deadline_ns, struct error **err)
+{
+    while (!m->remote.loaded) {
+        if (clock_now_ns() >= deadline_ns)
+            return error_set(err, ERROR_TIMEOUT, "the destination did not load the VM in time");
+        if (migration_wait(m, deadline_ns, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+static int await_running(struct migration *m, int64_t deadline_ns, struct error **err)
+{
+    while (!m->remote.running) {
+        if (clock_now_ns() >= deadline_ns)
+            return error_set(err, ERROR_TIMEOUT, "the destination did not answer in time");
+        if (migration_wait(m, deadline_ns, err) < 0)
+            return -1;
+    }
+    return 0;
+}
+
+/* The destination's own word on how the job ended: 1 it owns the VM, 0 it never ran it, -1 it
+ * cannot be asked or has not decided. */
+static int ask_outcome(struct migration *m, struct error **err)
+{
+    struct varlink_connection *control = peer_connect_control(&m->peer, m->cancel_fd, err);
+    if (!control)
+        return -1;
+    CLEANUP_JSON json_t *answer = NULL;
+    int result = peer_call(control, &m->peer, "Outcome", json_pack("{s:s}", "job", m->job), &answer,
+                           m->cancel_fd, err);
+    varlink_connection_free(control);
+    if (result < 0)
+        return -1;
+    const char *outcome = json_opt_string(answer, "outcome", "undecided");
+    if (strcmp(outcome, "owner") == 0)
+        return 1;
+    if (strcmp(outcome, "aborted") == 0)
+        return 0;
+    return error_set(err, ERROR_PEER, "host %s: not decided yet", m->peer.host.name);
+}
+
+int handover_resolve(struct migration *m, struct error **err)
+{
+    vm_set_in_doubt(m->vm, true);
+    int outcome = -1;
+    while (outcome < 0) {
+        CLEANUP_ERROR struct error *why = NULL;
+        outcome = ask_outcome(m, &why);
+        if (outcome >= 0)
+            break;
+        if (why->kind == ERROR_CANCELLED) { /* the agent is ending: the journal remembers */
+            error_move(err, STEAL(why));
+            return -1;
+        }
+        migration_note(m, "in doubt, the VM stays paused here: %s; asking again", why->message);
+        if (fd_wait(m->cancel_fd, POLLIN, -1, clock_deadline_ns(ASK_AGAIN_MS), NULL) == 0)
+            return error_set(err, ERROR_CANCELLED, "the agent is ending");
+    }
+    vm_set_in_doubt(m->vm, false);
+    if (outcome == 1) {
+        m->remote.running_ns = clock_now_ns();
+        return 0;
+    }
+    /* Its durable word that it never ran the VM: it is ours again. */
+    m->committed = false;
+    return error_set(err, ERROR_PEER, "host %s could not start the VM", m->peer.host.name);
+}
+
+/* Step 4, with everything that can go wrong on the way to it. */
+static int learn_outcome(struct migration *m, struct error **err)
+{
+    CLEANUP_ERROR struct error *why = NULL;
+    if (await_running(m, clock_deadline_ns(ANSWER_MS), &why) == 0)
+        return 0;
+    if (m->remote.failed) {
+        m->committed = false; /* it says that it never ran it, and has journalled that */
+        return error_move(err, STEAL(why));
+    }
+    log_warning(m->vm->name, "handover to %s: %s; asking for the outcome", m->peer.host.name,
+                why->message);
+    if (handover_resolve(m, err) == 0)
+        return 0;
+    return error_prefix(err, "%s", why->message);
+}
+
+int handover_run(struct migration *m, struct error **err)
+{
+    int64_t deadline_ns = clock_deadline_ns(ANSWER_MS);
+    if (take_over_stop(m, err) < 0)
+        return -1;
+    /* Post-copy: the guest may run there as soon as the stream goes on, so COMMIT comes first. */
+    if (m->post_copy_started && commit(m, err) < 0)
+        return -1;
+    if (qmp_execute(m->vm->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
+                    NULL, err) < 0)
+        return error_prefix(err, "VM %s", m->vm->name);
+    if (m->options.verify) {
+        if (await_stream(m, deadline_ns, err) < 0 ||
+            await_loaded(m, clock_deadline_ns(ANSWER_MS + (int64_t)(m->ram_total >> 20)), err) <
+                0 ||
+            verify_run(m, err) < 0 || commit(m, err) < 0)
+            return -1;
+    } else if (!m->committed && commit(m, err) < 0) {
+        return -1;
+    }
+    /* What breaks from here on, the stream included, shows in the destination's answer. */
+    if (learn_outcome(m, err) < 0)
+        return -1;
+    return m->post_copy_started ? post_copy_finish(m, err) : 0;
+}

@@ -1,0 +1,67 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * A move, seen from its source: one thread that reads from top to bottom (migration.c):
+ * plan, prepare, copy, handover, confirm. Each phase is a function in a file of its name.
+ *
+ * What the thread learns it publishes as progress and, at the end, as a report; any number of
+ * callers may follow. Cancellation is one eventfd that every wait includes.
+ */
+#ifndef MIGRATE_MIGRATION_H
+#define MIGRATE_MIGRATION_H
+
+#include <stdbool.h>
+
+#include "base/error.h"
+#include "base/json.h"
+#include "migrate/options.h"
+#include "vm/vm.h"
+#include "wire/tls.h"
+
+struct arrival;
+struct migration;
+
+/* What all moves of an agent share. */
+struct migrate_context {
+    struct vm_host *vms;
+    struct store *store;
+    struct tls_context *tls;
+    const char *host_name;        /* this host's */
+    const char *fingerprint;      /* this host's */
+    pthread_mutex_t lock;         /* guards the two lists and the count */
+    pthread_cond_t idle;          /* one of them became shorter */
+    unsigned threads;             /* of moves from here */
+    struct migration *migrations; /* running, from here */
+    struct arrival *arrivals;     /* running, to here */
+};
+
+int migrate_context_init(struct migrate_context *context, struct error **err);
+/* Ends every job as a killed agent would: nothing is decided, QEMUs run on. */
+void migrate_context_clear(struct migrate_context *context);
+
+/*
+ * Starts moving `vm` to the host of that name. Takes `options` over. ERROR_* when it cannot even
+ * begin (VM busy, host unknown, options that contradict); anything later is in the report.
+ * Returns a reference (migration_put).
+ */
+struct migration *migration_start(struct migrate_context *context, struct vm *vm, const char *host,
+                                  struct migrate_options *options, struct error **err);
+
+/* Takes up a committed move after a restart: keeps asking for its outcome. */
+int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
+                              const struct journal_entry *entry, struct error **err);
+
+/* The running move of a VM, with a reference, or NULL. */
+struct migration *migration_find(struct migrate_context *context, const char *vm_name);
+void migration_put(struct migration *migration);
+
+/*
+ * Waits for something newer than *sequence (0 at first), at most wait_ms, and tells it: *progress
+ * or, once it is over, *report; owned by the caller, NULL when there is nothing newer.
+ */
+void migration_follow(struct migration *migration, unsigned *sequence, int wait_ms,
+                      json_t **progress, json_t **report);
+
+/* Asks it to end. Refused (ERROR_STATE) once the handover is past the point of return. */
+int migration_cancel(struct migration *migration, struct error **err);
+
+#endif

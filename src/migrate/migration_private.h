@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the phases of a move share. */
+#ifndef MIGRATE_MIGRATION_PRIVATE_H
+#define MIGRATE_MIGRATION_PRIVATE_H
+
+#include "migrate/job_id.h"
+#include "migrate/migration.h"
+#include "migrate/peer.h"
+#include "migrate/policy.h"
+#include "migrate/relay.h"
+
+enum migrate_phase { PHASE_PLAN, PHASE_PREPARE, PHASE_COPY, PHASE_HANDOVER, PHASE_CONFIRM };
+#define PHASE_COUNT (PHASE_CONFIRM + 1)
+
+/* The largest NVRAM file that travels with an offline move; OVMF's have at most 4 MiB. */
+#define NVRAM_MAX (6 * 1024 * 1024)
+
+enum migrate_outcome { OUTCOME_COMPLETED, OUTCOME_ABORTED, OUTCOME_FAILED, OUTCOME_IN_DOUBT };
+
+/* What the destination has told through Receive. */
+struct remote_view {
+    bool loaded, running, failed;
+    char *digests;       /* hex, with verification */
+    struct error *error; /* when failed */
+    int64_t running_ns;  /* when we heard it */
+};
+
+struct migration {
+    struct migration *next;
+    struct migrate_context *context;
+    unsigned references; /* guarded by context->lock */
+    pthread_t thread;
+    char job[JOB_ID_SIZE];
+    struct vm *vm;
+    struct peer peer;
+    struct migrate_options options;
+    int cancel_fd;
+
+    /* The thread's own. */
+    struct domain *target; /* what arrives at the destination */
+    bool was_running;      /* the guest ran when the move began */
+    bool stopped_by_us;    /* we stopped it and must resume it when the move fails */
+    bool prepared;         /* the destination has something to undo */
+    bool journalled;       /* our journal has an entry */
+    bool committed;        /* COMMIT is durable: no way back without the destination's word */
+    struct varlink_connection *control; /* calls */
+    struct varlink_connection *events;  /* the pending Receive */
+    struct relay *relay;
+    int64_t holder_fdset; /* QEMU's duplicate of our end of its socket; -1: none */
+    uint8_t verify_key[16];
+    bool post_copy_started;
+    struct policy policy;
+    struct remote_view remote;
+    json_t *problems; /* found by plan */
+    bool verified;
+    int64_t started_ns, phase_ns[PHASE_COUNT + 1]; /* when each phase began */
+    int64_t stopped_ns;                            /* when the guest stopped for the handover */
+    uint64_t ram_bytes, ram_total, ram_remaining, dirty_rate, rate;
+    uint64_t wire_bytes; /* once the relay is gone */
+    int64_t last_sample_ns;
+    int rounds;
+    int64_t downtime_estimate_ms;
+    double percent;
+
+    /* Published; guarded by lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    enum migrate_phase phase;
+    unsigned sequence;
+    json_t *progress, *report;
+    char *note;
+    bool past_return; /* cancelling is refused */
+    bool cancelled;
+};
+
+/* The phases. Each returns 0, or -1 with the reason; undoing is migration_rollback's. */
+int plan_run(struct migration *m, struct error **err);
+int prepare_run(struct migration *m, struct error **err);
+int copy_run(struct migration *m, struct error **err);
+int handover_run(struct migration *m, struct error **err);
+int confirm_run(struct migration *m, struct error **err);
+int offline_run(struct migration *m, struct error **err);
+
+/* Brings the VM back to where it was, and the destination too. */
+void migration_rollback(struct migration *m);
+
+/*
+ * Waits for whatever comes next: a QEMU event, a word of the destination, the relay, the deadline.
+ * Returns 0 to look again (also when the deadline passed); -1 when the move cannot go on:
+ * ERROR_CANCELLED, source QEMU gone, destination failed or unreachable, stream broken.
+ */
+int migration_wait(struct migration *m, int64_t deadline_ns, struct error **err);
+
+/* Asks QEMU how far it is and publishes it. */
+int migration_sample(struct migration *m, struct error **err);
+void migration_publish(struct migration *m);
+void migration_enter(struct migration *m, enum migrate_phase phase);
+void migration_note(struct migration *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+/* The status QEMU's last MIGRATION event gave, copied into `status`. */
+void migration_qemu_status(struct migration *m, char status[32]);
+/* QEMU says "failed" or "cancelled": why, as far as either side knows. Returns -1. */
+int migration_qemu_failure(struct migration *m, struct error **err);
+
+/* handover.c: asks the destination until it says how the job ended. 0: it owns the VM. -1: it never
+ * ran it (m->committed is false then), or the agent is ending. */
+int handover_resolve(struct migration *m, struct error **err);
+
+/* post_copy.c */
+int post_copy_start(struct migration *m, struct error **err);
+/* The guest runs at the destination: sends what is left. */
+int post_copy_finish(struct migration *m, struct error **err);
+const char *migrate_phase_name(enum migrate_phase phase);
+
+json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
+                    const struct error *why);
+json_t *progress_make(const struct migration *m);
+
+/* verify.c: compares both RAMs through the destination's digests. 0 when equal. */
+int verify_key_make(uint8_t key[16], char hex[33], struct error **err);
+int verify_run(struct migration *m, struct error **err);
+
+#endif

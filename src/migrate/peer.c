@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Connections to other agents. */
+#include "migrate/peer.h"
+
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "migrate/job_id.h"
+
+int peer_find(struct store *store, struct tls_context *tls, const char *name, struct peer *peer,
+              struct error **err)
+{
+    memset(peer, 0, sizeof(*peer));
+    peer->tls = tls;
+    int found = store_host_find(store, name, NULL, &peer->host, err);
+    if (found == 0) {
+        error_set(err, ERROR_NOT_FOUND, "host %s: not known here", name);
+        return error_hint(err,
+                          "`mudanza host add %s ADDRESS FINGERPRINT` makes it known; "
+                          "`mudanza id` on that host prints its fingerprint",
+                          name);
+    }
+    return found < 0 ? -1 : 0;
+}
+
+void peer_clear(struct peer *peer)
+{
+    store_host_clear(&peer->host);
+}
+
+static struct tls *peer_connect(const struct peer *peer, const struct hello *hello, int cancel_fd,
+                                struct error **err)
+{
+    int64_t deadline_ns = clock_deadline_ns(PEER_CONNECT_MS);
+    struct tls *tls = tls_connect(peer->tls, peer->host.address, peer->host.port,
+                                  peer->host.fingerprint, cancel_fd, deadline_ns, err);
+    if (tls && hello_send(tls, hello, cancel_fd, deadline_ns, err) == 0)
+        return tls;
+    tls_close(tls);
+    error_prefix(err, "host %s", peer->host.name);
+    return NULL;
+}
+
+struct varlink_connection *peer_connect_control(const struct peer *peer, int cancel_fd,
+                                                struct error **err)
+{
+    const struct hello hello = {.kind = HELLO_CONTROL};
+    struct tls *tls = peer_connect(peer, &hello, cancel_fd, err);
+    return tls ? varlink_connection_new(tls_varlink_stream(tls)) : NULL;
+}
+
+struct tls *peer_connect_data(const struct peer *peer, const char *job, int cancel_fd,
+                              struct error **err)
+{
+    struct hello hello = {.kind = HELLO_DATA};
+    if (job_id_to_bytes(job, hello.job, err) < 0)
+        return NULL;
+    return peer_connect(peer, &hello, cancel_fd, err);
+}
+
+int peer_call(struct varlink_connection *control, const struct peer *peer, const char *method,
+              json_t *parameters, json_t **reply, int cancel_fd, struct error **err)
+{
+    CLEANUP_FREE char *full = text_format("io.mudanza.Peer.%s", method);
+    if (varlink_call(control, full, parameters, reply, cancel_fd, clock_deadline_ns(PEER_CALL_MS),
+                     err) < 0)
+        return error_prefix(err, "host %s", peer->host.name);
+    return 0;
+}

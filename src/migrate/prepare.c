@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The prepare phase: one plan of QEMU capabilities and parameters for both ends, the destination's
+ * QEMU started and waiting, our journal's entry written.
+ */
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/text.h"
+#include "migrate/migration_private.h"
+#include "migrate/qemu_migration.h"
+#include "vm/store.h"
+
+/* What our QEMU must not have left on from an earlier move. */
+static json_t *choose_capabilities(const struct migration *m)
+{
+    json_t *names = json_array();
+    json_array_append_new(names, json_string("events"));
+    json_array_append_new(names, json_string("late-block-activate"));
+    if (m->options.auto_converge)
+        json_array_append_new(names, json_string("auto-converge"));
+    if (m->options.post_copy) {
+        json_array_append_new(names, json_string("postcopy-ram"));
+        json_array_append_new(names, json_string("return-path"));
+    }
+    return names;
+}
+
+static int write_journal(struct migration *m, struct error **err)
+{
+    CLEANUP_JSON json_t *options =
+        json_pack("{s:b, s:b, s:s}", "undefine_source", m->options.undefine_source, "was_running",
+                  m->was_running, "mode", migrate_mode_name(m->options.mode));
+    const struct journal_entry entry = {
+        .job = m->job,
+        .uuid = m->vm->uuid,
+        .name = m->vm->name,
+        .source = true,
+        .peer_fingerprint = m->peer.host.fingerprint,
+        .peer_name = m->peer.host.name,
+        .state = JOURNAL_PREPARED,
+        .options = options,
+    };
+    if (journal_put(m->context->store, &entry, err) < 0)
+        return -1;
+    m->journalled = true;
+    return 0;
+}
+
+static int prepare_destination(struct migration *m, const json_t *capabilities, struct error **err)
+{
+    CLEANUP_FREE char *xml = domain_format(m->target);
+    char key_hex[33];
+    if (m->options.verify && verify_key_make(m->verify_key, key_hex, err) < 0)
+        return -1;
+    json_t *request = json_pack("{s:s, s:s, s:b, s:b, s:b, s:O}", "job", m->job, "xml", xml,
+                                "persistent", m->options.persistent, "running", m->was_running,
+                                "post_copy", m->options.post_copy, "capabilities", capabilities);
+    if (m->options.verify)
+        json_object_set_new(request, "verify_key", json_string(key_hex));
+    m->prepared = true; /* from here on there may be something to undo there */
+    if (peer_call(m->control, &m->peer, "Prepare", request, NULL, m->cancel_fd, err) < 0)
+        return -1;
+    m->events = peer_connect_control(&m->peer, m->cancel_fd, err);
+    if (!m->events)
+        return -1;
+    return varlink_call_more(m->events, "io.mudanza.Peer.Receive",
+                             json_pack("{s:s}", "job", m->job), m->cancel_fd,
+                             clock_deadline_ns(PEER_CALL_MS), err);
+}
+
+static int prepare_source(struct migration *m, const json_t *capabilities, struct error **err)
+{
+    CLEANUP_JSON json_t *own = json_deep_copy(capabilities);
+    json_array_append_new(own, json_string("pause-before-switchover"));
+    policy_init(&m->policy, m->options.downtime_ms);
+    if (qemu_migration_set_capabilities(m->vm->qmp, own, err) < 0 ||
+        qemu_migration_set_bandwidth(m->vm->qmp, m->options.bandwidth, err) < 0 ||
+        qemu_migration_set_downtime(m->vm->qmp, m->policy.limit_ms, err) < 0)
+        return error_prefix(err, "VM %s: preparing QEMU", m->vm->name);
+    return 0;
+}
+
+int prepare_run(struct migration *m, struct error **err)
+{
+    CLEANUP_JSON json_t *capabilities = choose_capabilities(m);
+    if (write_journal(m, err) < 0 || prepare_destination(m, capabilities, err) < 0)
+        return -1;
+    return prepare_source(m, capabilities, err);
+}

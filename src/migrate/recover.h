@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* After a restart: brings every job of the journal to its outcome. */
+#ifndef MIGRATE_RECOVER_H
+#define MIGRATE_RECOVER_H
+
+#include "base/error.h"
+#include "migrate/migration.h"
+
+/*
+ * To be called once, after vm_host_load and before any connection is served. For each entry:
+ *   source, prepared      the destination never owned the VM: it is resumed here
+ *   source, committed     stays paused, in doubt; a thread keeps asking the destination
+ *   destination, prepared its QEMU ends, the job never ran here
+ *   destination, owner    the VM is ours: it runs on, or, if its QEMU is gone or never finished
+ *                         loading, never ran
+ */
+int recover_jobs(struct migrate_context *context, struct error **err);
+
+#endif
