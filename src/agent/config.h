@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The agent's configuration: defaults, then the file, then the command line. */
+#ifndef AGENT_CONFIG_H
+#define AGENT_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/error.h"
+
+struct config {
+    char *name;      /* this host's, for people and peers */
+    char *state_dir; /* database, key, logs, NVRAM */
+    char *run_dir;   /* monitor sockets */
+    char *socket;    /* the local Varlink socket */
+    char *listen;    /* ADDRESS[:PORT] for peers; NULL: this host only sends */
+    char *emulator;  /* for domains without <emulator> */
+    char *qemu_user; /* QEMU runs as; NULL: as the agent's own user */
+    int log_level;   /* syslog priority */
+};
+
+enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
+
+/* Reads the command line and the file it names (or the default one, if it is there). ERROR_INVALID
+ * names the option, or the file and line. Filled strings are the caller's (config_clear). */
+int config_load(int argc, char **argv, struct config *config, enum config_action *action,
+                struct error **err);
+void config_clear(struct config *config);
+
+/* One file's settings: `text` is changed. For config_load and the tests. */
+int config_parse(struct config *config, char *text, const char *path, struct error **err);
+
+extern const char config_help[];
+
+#endif

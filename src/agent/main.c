@@ -1,0 +1,148 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* mudanzad: starts the agent's parts from the bottom up, waits for a signal, takes them down again.
+ */
+#include <errno.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/signalfd.h>
+#include <systemd/sd-daemon.h>
+
+#include "agent/agent.h"
+#include "agent/api.h"
+#include "agent/local_socket.h"
+#include "agent/peer_port.h"
+#include "base/clock.h"
+#include "base/file.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "migrate/peer_service.h"
+#include "migrate/recover.h"
+
+static bool peer_allowed(void *context, const char *fingerprint)
+{
+    struct store_host host = {0};
+    bool known = store_host_find(context, NULL, fingerprint, &host, NULL) == 1;
+    store_host_clear(&host);
+    return known;
+}
+
+static int make_directories(const struct config *config, struct error **err)
+{
+    /* QEMU's own user passes through the run directory only by descriptors it inherits. */
+    if (file_make_directory(config->state_dir, 0700, err) < 0 ||
+        file_make_directory(config->run_dir, 0755, err) < 0)
+        return -1;
+    CLEANUP_FREE char *socket_dir = text_copy(config->socket);
+    char *slash = strrchr(socket_dir, '/');
+    if (!slash || slash == socket_dir)
+        return 0;
+    *slash = '\0';
+    return file_make_directory(socket_dir, 0755, err);
+}
+
+/* What needs no network: database, key, VMs. */
+static int agent_open(struct agent *agent, struct error **err)
+{
+    const struct config *config = agent->config;
+    if (make_directories(config, err) < 0 || !(agent->store = store_open(config->state_dir, err)) ||
+        !(agent->identity = identity_open(config->state_dir, err)) ||
+        !(agent->tls = tls_context_new(agent->identity, peer_allowed, agent->store, err)) ||
+        !(agent->vms = vm_host_new(agent->store, config->state_dir, config->run_dir,
+                                   config->emulator, config->qemu_user, err)))
+        return -1;
+    agent->migrate = (struct migrate_context){
+        .vms = agent->vms,
+        .store = agent->store,
+        .tls = agent->tls,
+        .host_name = config->name,
+        .fingerprint = identity_fingerprint(agent->identity),
+    };
+    return migrate_context_init(&agent->migrate, err);
+}
+
+static void agent_close(struct agent *agent)
+{
+    vm_host_free(agent->vms);
+    tls_context_free(agent->tls);
+    identity_free(agent->identity);
+    store_close(agent->store);
+}
+
+/* Until SIGTERM or SIGINT; feeds the watchdog meanwhile. */
+static void wait_for_end(int signal_fd)
+{
+    uint64_t watchdog_us = 0;
+    int wait_ms = sd_watchdog_enabled(0, &watchdog_us) > 0 ? (int)(watchdog_us / 2000) : -1;
+    struct pollfd ready = {.fd = signal_fd, .events = POLLIN};
+    while (poll(&ready, 1, wait_ms) <= 0)
+        sd_notify(0, "WATCHDOG=1");
+}
+
+static int agent_serve(struct agent *agent, int signal_fd, struct error **err)
+{
+    struct varlink_service *api = api_new(agent, err);
+    struct varlink_service *peers = api ? peer_service_new(&agent->migrate, err) : NULL;
+    struct peer_port *port = NULL;
+    struct listener *local = NULL;
+    int result = -1;
+    if (peers && vm_host_load(agent->vms, err) == 0 && recover_jobs(&agent->migrate, err) == 0 &&
+        (!agent->config->listen || (port = peer_port_start(agent, peers, err))) &&
+        (local = local_socket_start(agent->config->socket, api, err))) {
+        log_info(NULL, "host %s ready, key %s", agent->config->name,
+                 identity_fingerprint(agent->identity));
+        sd_notify(0, "READY=1");
+        wait_for_end(signal_fd);
+        sd_notify(0, "STOPPING=1");
+        result = 0;
+    }
+    /* Moves end first, as their callers wait for the reports; VMs run on. */
+    migrate_context_clear(&agent->migrate);
+    listener_stop(local);
+    if (local)
+        unlink(agent->config->socket);
+    peer_port_stop(port);
+    varlink_service_free(peers);
+    varlink_service_free(api);
+    return result;
+}
+
+static int run(const struct config *config, struct error **err)
+{
+    sigset_t signals;
+    sigemptyset(&signals);
+    sigaddset(&signals, SIGTERM);
+    sigaddset(&signals, SIGINT);
+    sigprocmask(SIG_BLOCK, &signals, NULL);
+    signal(SIGPIPE, SIG_IGN);
+    CLEANUP_CLOSE int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
+    if (signal_fd < 0)
+        return error_errno(err, errno, "signalfd");
+    log_set_level(config->log_level);
+    struct agent agent = {.config = config};
+    int result = agent_open(&agent, err) < 0 ? -1 : agent_serve(&agent, signal_fd, err);
+    agent_close(&agent);
+    return result;
+}
+
+int main(int argc, char **argv)
+{
+    struct config config;
+    enum config_action action;
+    CLEANUP_ERROR struct error *err = NULL;
+    int result = config_load(argc, argv, &config, &action, &err);
+    if (result == 0 && action == CONFIG_HELP)
+        fputs(config_help, stdout);
+    else if (result == 0 && action == CONFIG_VERSION)
+        puts("mudanzad " MUDANZA_VERSION);
+    else if (result == 0)
+        result = run(&config, &err);
+    if (result < 0) {
+        log_error(NULL, "%s", err ? err->message : "cannot start");
+        if (err && err->hint)
+            log_error(NULL, "%s", err->hint);
+    }
+    config_clear(&config);
+    return result < 0 ? 1 : 0;
+}

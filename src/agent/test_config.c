@@ -1,0 +1,73 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Tests of the agent's configuration. */
+#include "base/test.h"
+
+#include <string.h>
+#include <syslog.h>
+
+#include "agent/config.h"
+#include "base/text.h"
+
+static int parse(struct config *config, const char *text, struct error **err)
+{
+    CLEANUP_FREE char *copy = text_copy(text);
+    return config_parse(config, copy, "mudanzad.conf", err);
+}
+
+static void test_keys_comments_and_spaces(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    struct config config = {0};
+    assert_ok(parse(&config,
+                    "# a comment\n\n  name =  hostA \nlisten=10.0.0.1:7\nlog-level = debug", &err),
+              err);
+    assert_string_equal(config.name, "hostA");
+    assert_string_equal(config.listen, "10.0.0.1:7");
+    assert_int_equal(config.log_level, LOG_DEBUG);
+    config_clear(&config);
+}
+
+static void test_errors_name_file_and_line(void **state)
+{
+    (void)state;
+    static const char *const bad[] = {"name = a\nnonsense\n", "name = a\ncolour = red\n",
+                                      "\nlog-level = loud"};
+    for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
+        CLEANUP_ERROR struct error *err = NULL;
+        struct config config = {0};
+        assert_int_equal(parse(&config, bad[i], &err), -1);
+        assert_non_null(strstr(err->message, "mudanzad.conf line 2"));
+        config_clear(&config);
+    }
+}
+
+static void test_the_command_line_wins_over_the_file(void **state)
+{
+    (void)state;
+    char path[] = "/tmp/config-XXXXXX";
+    CLEANUP_CLOSE int fd = mkstemp(path);
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_int_equal(write(fd, "name = file\nlisten = 1.2.3.4\n", 29), 29);
+    char *argv[] = {(char *)"mudanzad", (char *)"--name", (char *)"line", (char *)"--config", path,
+                    (char *)"--qemu-user", (char *)"", NULL};
+    struct config config;
+    enum config_action action;
+    assert_ok(config_load(7, argv, &config, &action, &err), err);
+    unlink(path);
+    assert_int_equal(action, CONFIG_RUN);
+    assert_string_equal(config.name, "line");
+    assert_string_equal(config.listen, "1.2.3.4");
+    assert_null(config.qemu_user);
+    config_clear(&config);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_keys_comments_and_spaces),
+        cmocka_unit_test(test_errors_name_file_and_line),
+        cmocka_unit_test(test_the_command_line_wins_over_the_file),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
