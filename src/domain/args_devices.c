@@ -97,28 +97,32 @@ static int rank(const struct controller *controller)
     return model_is_companion(controller) ? COMPANION : OTHER;
 }
 
+struct ranked {
+    const struct controller *controller;
+};
+
 static int compare_ranks(const void *one, const void *other)
 {
-    const struct controller *a = *(const struct controller *const *)one;
-    const struct controller *b = *(const struct controller *const *)other;
-    int order = rank(a) - rank(b);
-    return order ? order : (a > b) - (a < b); /* of one array: in its order */
+    const struct ranked *a = one, *b = other;
+    int order = rank(a->controller) - rank(b->controller);
+    if (order)
+        return order;
+    return a->controller < b->controller ? -1 : a->controller > b->controller; /* of one array */
 }
 
 void args_controllers(struct args *args)
 {
     const struct domain_private *private = args->private;
-    CLEANUP_FREE const struct controller **sorted = NULL;
-    size_t n = 0;
-    for (size_t i = 0; i < private->n_controllers; i++)
-        if (!is_builtin(args->domain, &private->controllers[i])) {
-            const struct controller **slot = MODEL_ADD(&sorted, &n);
-            *slot = &private->controllers[i];
-        }
-    if (n)
-        qsort(sorted, n, sizeof(const struct controller *), compare_ranks);
+    size_t n = private->n_controllers;
+    CLEANUP_FREE struct ranked *sorted = calloc(n, sizeof(*sorted));
+    if (!sorted)
+        abort(); /* as text_append does; the root is always there, so n > 0 */
     for (size_t i = 0; i < n; i++)
-        add_controller(args, sorted[i]);
+        sorted[i].controller = &private->controllers[i];
+    qsort(sorted, n, sizeof(*sorted), compare_ranks);
+    for (size_t i = 0; i < n; i++)
+        if (!is_builtin(args->domain, sorted[i].controller))
+            add_controller(args, sorted[i].controller);
 }
 
 static void add_video(struct args *args, const struct video *video)

@@ -40,9 +40,9 @@ static void differ(struct differences *list, const xmlNode *node, char *text)
 
 static void only_one(struct differences *list, const struct compare_fact *fact, bool in_to)
 {
-    if (list->lost && strcmp(list->lost, fact->subject) == 0)
+    if (text_equal(list->lost, fact->subject))
         return;
-    bool here = list->here && strcmp(list->here->subject, fact->subject) == 0;
+    bool here = list->here && text_equal(list->here->subject, fact->subject);
     const xmlNode *node = in_to ? fact->node : here ? list->here->node : list->root;
     if (*fact->property) {
         differ(list, node,
@@ -63,7 +63,7 @@ static void merge(struct differences *list, const struct compare_facts *from,
     while (i < from->count || j < to->count) {
         const struct compare_fact *old = i < from->count ? &from->items[i] : NULL;
         const struct compare_fact *new = j < to->count ? &to->items[j] : NULL;
-        int order = !old ? 1 : !new ? -1 : compare_names(old, new);
+        int order = old && new ? compare_names(old, new) : old ? -1 : 1;
         if (order < 0) {
             only_one(list, old, false);
         } else if (order > 0) {

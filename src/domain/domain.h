@@ -17,7 +17,7 @@
 
 #include "base/error.h"
 
-#define DOMAIN_XML_MAX (4 * 1024 * 1024)
+#define DOMAIN_XML_MAX ((size_t)4 << 20)
 #define UUID_TEXT_SIZE 37 /* with its NUL */
 
 enum domain_accelerator { DOMAIN_KVM, DOMAIN_TCG };

@@ -202,12 +202,15 @@ void reader_keep_child(struct reader *reader, xmlNode *parent, const char *name)
 
 static void add_finding(struct reader *reader, long line, long column, char *text)
 {
-    struct reader_finding *grown =
-        realloc(reader->findings, (reader->n_findings + 1) * sizeof(*grown));
-    if (!grown)
-        abort(); /* as text_append does */
-    reader->findings = grown;
-    grown[reader->n_findings] = (struct reader_finding){
+    if (reader->n_findings == reader->capacity) {
+        size_t capacity = reader->capacity ? 2 * reader->capacity : 16;
+        struct reader_finding *grown = reallocarray(reader->findings, capacity, sizeof(*grown));
+        if (!grown)
+            abort(); /* as text_append does */
+        reader->findings = grown;
+        reader->capacity = capacity;
+    }
+    reader->findings[reader->n_findings] = (struct reader_finding){
         .line = line, .column = column, .order = reader->n_findings, .text = text};
     reader->n_findings++;
 }

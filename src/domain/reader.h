@@ -28,7 +28,7 @@ struct reader {
     xmlDoc *document; /* owned; domain_parse takes it */
     enum error_kind kind;
     struct reader_finding *findings;
-    size_t n_findings;
+    size_t n_findings, capacity;
     char **warnings; /* NULL-terminated once there is one; owned, domain_parse takes them */
     size_t n_warnings;
 };

@@ -18,7 +18,7 @@
 #include "domain/domain.h"
 
 _Static_assert(sizeof(void *) == 8, "a position is packed into a pointer");
-_Static_assert(DOMAIN_XML_MAX < INT32_MAX, "lines and columns fit into 32 bits");
+_Static_assert(DOMAIN_XML_MAX < (size_t)INT32_MAX, "lines and columns fit into 32 bits");
 
 struct load {
     const char *xml;
@@ -170,7 +170,7 @@ static void refuse_doctype(void *context, const xmlChar *name, const xmlChar *ex
 static int check_bytes(const char *xml, size_t size, struct error **err)
 {
     if (size > DOMAIN_XML_MAX)
-        return error_set(err, ERROR_INVALID, "the domain XML has %zu bytes; at most %d are read",
+        return error_set(err, ERROR_INVALID, "the domain XML has %zu bytes; at most %zu are read",
                          size, DOMAIN_XML_MAX);
     const char *nul = size ? memchr(xml, '\0', size) : xml;
     if (!size)

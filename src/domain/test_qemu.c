@@ -325,8 +325,10 @@ static void accept_domain(const char *emulator, int version, const char *name, b
                                               .incoming = incoming};
     const struct qemu_host host = {.ops = &lab_ops};
     char **argv = qemu_args(domain, &options, &host, &err);
-    if (!argv)
+    if (!argv) {
         fail_msg("%s", err->message);
+        return; /* not reached: for tools that do not know fail_msg */
+    }
     start(argv);
     qemu_args_free(argv);
     connect_monitor(monitor);
