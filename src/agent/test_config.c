@@ -49,8 +49,14 @@ static void test_the_command_line_wins_over_the_file(void **state)
     CLEANUP_CLOSE int fd = mkstemp(path);
     CLEANUP_ERROR struct error *err = NULL;
     assert_int_equal(write(fd, "name = file\nlisten = 1.2.3.4\n", 29), 29);
-    char *argv[] = {(char *)"mudanzad", (char *)"--name", (char *)"line", (char *)"--config", path,
-                    (char *)"--qemu-user", (char *)"", NULL};
+    char *argv[] = {(char *)"mudanzad",
+                    (char *)"--name",
+                    (char *)"line",
+                    (char *)"--config",
+                    path,
+                    (char *)"--qemu-user",
+                    (char *)"",
+                    NULL};
     struct config config;
     enum config_action action;
     assert_ok(config_load(7, argv, &config, &action, &err), err);

@@ -358,23 +358,28 @@ bool arrival_running(struct arrival *a)
     return a->running;
 }
 
-static bool may_read_ram(struct arrival *a, struct error **err)
+static bool may_touch_ram(struct arrival *a, struct error **err)
 {
     LOCK_SCOPE(&a->lock);
     if (a->ram && !a->owner && json_array_size(a->events))
         return true;
-    error_set(err, ERROR_STATE, "job %s: its RAM cannot be read now", a->job);
+    error_set(err, ERROR_STATE, "job %s: its RAM cannot be looked at now", a->job);
     return false;
 }
 
 char *arrival_page_digests(struct arrival *a, int64_t chunk, struct error **err)
 {
-    return may_read_ram(a, err) ? verify_page_digests(a->ram, a->key, chunk, err) : NULL;
+    return may_touch_ram(a, err) ? verify_page_digests(a->ram, a->key, chunk, err) : NULL;
 }
 
 char *arrival_read_page(struct arrival *a, int64_t offset, struct error **err)
 {
-    return may_read_ram(a, err) ? verify_read_page(a->ram, offset, err) : NULL;
+    return may_touch_ram(a, err) ? verify_read_page(a->ram, offset, err) : NULL;
+}
+
+int arrival_write_page(struct arrival *a, int64_t offset, const char *hex, struct error **err)
+{
+    return may_touch_ram(a, err) ? verify_write_page(a->ram, offset, hex, err) : -1;
 }
 
 uint64_t arrival_reserved_memory(struct migrate_context *context)

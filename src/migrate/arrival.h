@@ -42,6 +42,8 @@ bool arrival_running(struct arrival *arrival);
 /* The VM's RAM between `loaded` and `running`, with verification; hex, owned by caller. */
 char *arrival_page_digests(struct arrival *arrival, int64_t chunk, struct error **err);
 char *arrival_read_page(struct arrival *arrival, int64_t offset, struct error **err);
+int arrival_write_page(struct arrival *arrival, int64_t offset, const char *hex,
+                       struct error **err);
 
 /* Memory that jobs under way will still take, bytes. */
 uint64_t arrival_reserved_memory(struct migrate_context *context);

@@ -68,8 +68,10 @@ static int await_stream(struct migration *m, int64_t deadline_ns, struct error *
     }
 }
 
-static int await_loaded(struct migration *m, int64_t deadline_ns, struct error **err)
+int handover_await_loaded(struct migration *m, struct error **err)
 {
+    /* Digests take a second for some GiB; a millisecond for each MiB is plenty. */
+    int64_t deadline_ns = clock_deadline_ns(ANSWER_MS + (int64_t)(m->ram_total >> 20));
     while (!m->remote.loaded) {
         if (clock_now_ns() >= deadline_ns)
             return error_set(err, ERROR_TIMEOUT, "the destination did not load the VM in time");
@@ -166,11 +168,8 @@ int handover_run(struct migration *m, struct error **err)
     if (qmp_execute(m->vm->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
                     NULL, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
-    if (m->options.verify) {
-        if (await_stream(m, deadline_ns, err) < 0 ||
-            await_loaded(m, clock_deadline_ns(ANSWER_MS + (int64_t)(m->ram_total >> 20)), err) <
-                0 ||
-            verify_run(m, err) < 0 || commit(m, err) < 0)
+    if (m->options.verify || m->mends) {
+        if (await_stream(m, deadline_ns, err) < 0 || verify_run(m, err) < 0 || commit(m, err) < 0)
             return -1;
     } else if (!m->committed && commit(m, err) < 0) {
         return -1;

@@ -48,6 +48,8 @@ struct migration {
     struct relay *relay;
     int64_t holder_fdset; /* QEMU's duplicate of our end of its socket; -1: none */
     uint8_t verify_key[16];
+    bool mends;            /* our QEMU loses writes of its guest: compare RAM and put it right */
+    uint64_t mended_pages; /* so far */
     bool post_copy_started;
     struct policy policy;
     struct remote_view remote;
@@ -116,7 +118,11 @@ json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
                     const struct error *why);
 json_t *progress_make(const struct migration *m);
 
-/* verify.c: compares both RAMs through the destination's digests. 0 when equal. */
+/* Waits until the destination has loaded everything. */
+int handover_await_loaded(struct migration *m, struct error **err);
+
+/* verify.c: compares both RAMs through the destination's digests, and with m->mends puts right what
+ * differs. 0 when they are equal then. */
 int verify_key_make(uint8_t key[16], char hex[33], struct error **err);
 int verify_run(struct migration *m, struct error **err);
 

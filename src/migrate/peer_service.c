@@ -127,6 +127,19 @@ static int method_read_page(void *context, struct varlink_call *call, json_t **r
     return give_hex(context, call, "offset", "data", arrival_read_page, reply, err);
 }
 
+static int method_write_page(void *context, struct varlink_call *call, json_t **reply,
+                             struct error **err)
+{
+    (void)reply;
+    struct arrival *arrival = arrival_of(context, call, err);
+    if (!arrival)
+        return -1;
+    int result = arrival_write_page(arrival, json_opt_int(call->parameters, "offset", -1),
+                                    text_of(call, "data"), err);
+    arrival_put(arrival);
+    return result;
+}
+
 /* What the journal says of a job without a thread. */
 static int journalled_outcome(struct migrate_context *context, const struct varlink_call *call,
                               const char **outcome, struct error **err)
@@ -236,9 +249,9 @@ static int method_define(void *context, struct varlink_call *call, json_t **repl
 static const struct varlink_method_entry methods[] = {
     {"Check", method_check},        {"Prepare", method_prepare},
     {"Receive", method_receive},    {"PageDigests", method_page_digests},
-    {"ReadPage", method_read_page}, {"Outcome", method_outcome},
-    {"Abort", method_abort},        {"Forget", method_forget},
-    {"Define", method_define},
+    {"ReadPage", method_read_page}, {"WritePage", method_write_page},
+    {"Outcome", method_outcome},    {"Abort", method_abort},
+    {"Forget", method_forget},      {"Define", method_define},
 };
 
 struct varlink_service *peer_service_new(struct migrate_context *context, struct error **err)

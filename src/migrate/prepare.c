@@ -51,12 +51,13 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
 {
     CLEANUP_FREE char *xml = domain_format(m->target);
     char key_hex[33];
-    if (m->options.verify && verify_key_make(m->verify_key, key_hex, err) < 0)
+    bool compares = m->options.verify || m->mends;
+    if (compares && verify_key_make(m->verify_key, key_hex, err) < 0)
         return -1;
     json_t *request = json_pack("{s:s, s:s, s:b, s:b, s:b, s:O}", "job", m->job, "xml", xml,
                                 "persistent", m->options.persistent, "running", m->was_running,
                                 "post_copy", m->options.post_copy, "capabilities", capabilities);
-    if (m->options.verify)
+    if (compares)
         json_object_set_new(request, "verify_key", json_string(key_hex));
     m->prepared = true; /* from here on there may be something to undo there */
     if (peer_call(m->control, &m->peer, "Prepare", request, NULL, m->cancel_fd, err) < 0)

@@ -7,6 +7,7 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/log.h"
 #include "base/text.h"
 #include "migrate/migration_private.h"
 
@@ -80,13 +81,30 @@ char *verify_read_page(const struct memory_map *ram, int64_t offset, struct erro
     return to_hex(page, sizeof(page), err);
 }
 
+int verify_write_page(const struct memory_map *ram, int64_t offset, const char *hex,
+                      struct error **err)
+{
+    uint8_t page[MEMORY_PAGE_SIZE];
+    if (offset < 0 || offset % (int64_t)MEMORY_PAGE_SIZE)
+        return error_set(err, ERROR_INVALID, "offset %" PRId64 " is not that of a page", offset);
+    if (text_unhex(hex, page, sizeof(page), err) < 0)
+        return error_set(err, ERROR_INVALID, "not the bytes of a page");
+    return memory_write(ram, (uint64_t)offset, page, sizeof(page), err);
+}
+
 /* --- the source's comparison --- */
+
+/* So many pages may be put right in one move; more are a sign of something else. */
+#define MENDED_MAX 65536
 
 struct comparison {
     struct migration *m;
     struct memory_map *ram;
-    uint64_t differing; /* pages */
-    uint64_t first;     /* offset of the first differing byte */
+    uint8_t *digests; /* of our chunks */
+    size_t chunks;
+    bool mend;
+    uint64_t differing; /* pages that stay different */
+    uint64_t first;     /* offset of the first of their bytes */
 };
 
 static json_t *ask(struct comparison *c, const char *method, const char *parameter, int64_t value,
@@ -100,19 +118,34 @@ static json_t *ask(struct comparison *c, const char *method, const char *paramet
     return answer;
 }
 
+static int mend_page(struct comparison *c, uint64_t offset, const uint8_t *page, struct error **err)
+{
+    struct migration *m = c->m;
+    char hex[2 * MEMORY_PAGE_SIZE + 1];
+    if (m->mended_pages >= MENDED_MAX)
+        return error_set(err, ERROR_CORRUPT, "more than %d pages differ", MENDED_MAX);
+    text_hex(page, MEMORY_PAGE_SIZE, hex);
+    m->mended_pages++;
+    return peer_call(
+        m->control, &m->peer, "WritePage",
+        json_pack("{s:s, s:I, s:s}", "job", m->job, "offset", (json_int_t)offset, "data", hex),
+        NULL, m->cancel_fd, err);
+}
+
 static int compare_page(struct comparison *c, uint64_t offset, struct error **err)
 {
     uint8_t here[MEMORY_PAGE_SIZE], there[MEMORY_PAGE_SIZE];
+    if (memory_read(c->ram, offset, here, sizeof(here), err) < 0)
+        return -1;
+    if (c->mend)
+        return mend_page(c, offset, here, err);
     CLEANUP_JSON json_t *answer = ask(c, "ReadPage", "offset", (int64_t)offset, err);
-    if (!answer || memory_read(c->ram, offset, here, sizeof(here), err) < 0 ||
-        text_unhex(json_opt_string(answer, "data", ""), there, sizeof(there), err) < 0)
+    if (!answer || text_unhex(json_opt_string(answer, "data", ""), there, sizeof(there), err) < 0)
         return -1;
     size_t byte = 0;
     while (byte < sizeof(here) && here[byte] == there[byte])
         byte++;
-    if (byte == sizeof(here))
-        return 0;
-    if (!c->differing++)
+    if (byte < sizeof(here) && !c->differing++)
         c->first = offset + byte;
     return 0;
 }
@@ -137,26 +170,35 @@ static int compare_chunk(struct comparison *c, size_t chunk, struct error **err)
     return 0;
 }
 
-static int compare_all(struct comparison *c, const char *theirs, struct error **err)
+/* Goes down into every chunk that differs; what was put right is compared once more. */
+static int compare_all(struct comparison *c, struct error **err)
 {
-    CLEANUP_FREE uint8_t *here = NULL;
-    size_t count;
-    if (memory_chunk_digests(c->ram, c->m->verify_key, &here, &count, c->m->cancel_fd, err) < 0)
-        return -1;
-    CLEANUP_FREE uint8_t *there = malloc(count * MEMORY_CHUNK_DIGEST_SIZE + 1);
-    if (!there || !theirs || text_unhex(theirs, there, count * MEMORY_CHUNK_DIGEST_SIZE, NULL) < 0)
+    const char *theirs = c->m->remote.digests;
+    CLEANUP_FREE uint8_t *there = malloc(c->chunks * MEMORY_CHUNK_DIGEST_SIZE + 1);
+    if (!there || !theirs ||
+        text_unhex(theirs, there, c->chunks * MEMORY_CHUNK_DIGEST_SIZE, NULL) < 0)
         return error_set(err, ERROR_PEER, "host %s: it sent no digests of this RAM",
                          c->m->peer.host.name);
-    for (size_t chunk = 0; chunk < count; chunk++)
-        if (memcmp(here + chunk * MEMORY_CHUNK_DIGEST_SIZE,
-                   there + chunk * MEMORY_CHUNK_DIGEST_SIZE, MEMORY_CHUNK_DIGEST_SIZE) != 0 &&
-            compare_chunk(c, chunk, err) < 0)
+    bool mend = c->mend;
+    for (size_t chunk = 0; chunk < c->chunks; chunk++) {
+        if (memcmp(c->digests + chunk * MEMORY_CHUNK_DIGEST_SIZE,
+                   there + chunk * MEMORY_CHUNK_DIGEST_SIZE, MEMORY_CHUNK_DIGEST_SIZE) == 0)
+            continue;
+        c->mend = mend;
+        if (compare_chunk(c, chunk, err) < 0)
             return -1;
+        c->mend = false;
+        if (mend && compare_chunk(c, chunk, err) < 0)
+            return -1;
+    }
     return 0;
 }
 
 static int judge_comparison(const struct comparison *c, struct error **err)
 {
+    if (c->m->mended_pages)
+        log_info(c->m->vm->name, "%" PRIu64 " pages that QEMU did not send were put right",
+                 c->m->mended_pages);
     if (!c->differing)
         return 0;
     error_set(err, ERROR_CORRUPT,
@@ -168,16 +210,27 @@ static int judge_comparison(const struct comparison *c, struct error **err)
                       "it happens twice");
 }
 
+static int compare(struct comparison *c, struct error **err)
+{
+    struct migration *m = c->m;
+    c->ram = memory_locate(m->vm->qmp, m->vm->process.pid, m->vm->live->memory, err);
+    /* Ours first: the destination is still loading. */
+    if (!c->ram ||
+        memory_chunk_digests(c->ram, m->verify_key, &c->digests, &c->chunks, m->cancel_fd, err) <
+            0 ||
+        handover_await_loaded(m, err) < 0 || compare_all(c, err) < 0)
+        return -1;
+    return judge_comparison(c, err);
+}
+
 int verify_run(struct migration *m, struct error **err)
 {
-    struct comparison c = {.m = m};
-    c.ram = memory_locate(m->vm->qmp, m->vm->process.pid, m->vm->live->memory, err);
-    if (!c.ram)
-        return error_prefix(err, "VM %s: digest of RAM", m->vm->name);
-    int result = compare_all(&c, m->remote.digests, err);
+    struct comparison c = {.m = m, .mend = m->mends};
+    int result = compare(&c, err);
+    free(c.digests);
     memory_free(c.ram);
-    if (result < 0 || judge_comparison(&c, err) < 0)
-        return error_prefix(err, "VM %s: --verify", m->vm->name);
+    if (result < 0)
+        return error_prefix(err, "VM %s: comparing RAM", m->vm->name);
     m->verified = true;
     return 0;
 }

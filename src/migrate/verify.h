@@ -24,4 +24,8 @@ char *verify_page_digests(const struct memory_map *ram, const struct verify_key 
                           struct error **err);
 char *verify_read_page(const struct memory_map *ram, int64_t offset, struct error **err);
 
+/* Destination: puts a page right. */
+int verify_write_page(const struct memory_map *ram, int64_t offset, const char *hex,
+                      struct error **err);
+
 #endif

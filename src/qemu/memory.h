@@ -45,6 +45,10 @@ size_t memory_chunks(const struct memory_map *map);
 int memory_read(const struct memory_map *map, uint64_t offset, void *buffer, size_t size,
                 struct error **err);
 
+/* Copies `size` bytes into the RAM at `offset`. The guest must not have run since it was loaded. */
+int memory_write(const struct memory_map *map, uint64_t offset, const void *data, size_t size,
+                 struct error **err);
+
 /* The digest of all RAM, by up to 4 threads. The guest should be stopped. cancel_fd: an eventfd, or
  * -1; ERROR_CANCELLED. */
 int memory_digest(const struct memory_map *map, const uint8_t key[MEMORY_KEY_SIZE],
