@@ -19,20 +19,12 @@
 /* Between two questions for the outcome of a move in doubt. */
 #define ASK_AGAIN_MS 1000
 
-/* QEMU would resume the guest by itself if its stream broke from here on, unless the guest was
- * stopped by us: `stop` in this state only says that it is to stay stopped. */
-static int take_over_stop(struct migration *m, struct error **err)
+/* QEMU has stopped the guest itself, unless it stood already. */
+static void note_stop(struct migration *m)
 {
-    pthread_mutex_lock(&m->vm->lock);
+    LOCK_SCOPE(&m->vm->lock);
     if (!m->stopped_ns)
         m->stopped_ns = m->vm->guest.stopped_ns ? m->vm->guest.stopped_ns : clock_now_ns();
-    pthread_mutex_unlock(&m->vm->lock);
-    if (!m->was_running || m->stopped_by_us)
-        return 0;
-    if (qmp_execute(m->vm->qmp, "stop", NULL, NULL, err) < 0)
-        return error_prefix(err, "VM %s", m->vm->name);
-    m->stopped_by_us = true;
-    return 0;
 }
 
 /* Step 2: from here on there is no way back without the destination's word. */
@@ -47,11 +39,10 @@ static int commit(struct migration *m, struct error **err)
     if (journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
     m->committed = true;
-    relay_commit(m->relay);
     return 0;
 }
 
-/* QEMU has written the whole stream. */
+/* QEMU has written the whole stream, and can no longer resume the guest by itself. */
 static int await_stream(struct migration *m, int64_t deadline_ns, struct error **err)
 {
     char status[32];
@@ -144,7 +135,12 @@ int handover_resolve(struct migration *m, struct error **err)
 static int learn_outcome(struct migration *m, struct error **err)
 {
     CLEANUP_ERROR struct error *why = NULL;
-    if (await_running(m, clock_deadline_ns(ANSWER_MS), &why) == 0)
+    int64_t deadline_ns = clock_deadline_ns(ANSWER_MS);
+    /* A QEMU whose migration fails resumes its guest by itself, so END goes only when that can no
+     * longer happen. Post-copy's guest changes sides before its stream is complete. */
+    if (!m->post_copy_started && await_stream(m, deadline_ns, &why) == 0)
+        relay_commit(m->relay);
+    if (!why && await_running(m, deadline_ns, &why) == 0)
         return 0;
     if (m->remote.failed) {
         m->committed = false; /* it says that it never ran it, and has journalled that */
@@ -159,22 +155,19 @@ static int learn_outcome(struct migration *m, struct error **err)
 
 int handover_run(struct migration *m, struct error **err)
 {
-    int64_t deadline_ns = clock_deadline_ns(ANSWER_MS);
-    if (take_over_stop(m, err) < 0)
-        return -1;
+    note_stop(m);
     /* Post-copy: the guest may run there as soon as the stream goes on, so COMMIT comes first. */
     if (m->post_copy_started && commit(m, err) < 0)
         return -1;
     if (qmp_execute(m->vm->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
                     NULL, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
-    if (m->options.verify || m->mends) {
-        if (await_stream(m, deadline_ns, err) < 0 || verify_run(m, err) < 0 || commit(m, err) < 0)
-            return -1;
-    } else if (!m->committed && commit(m, err) < 0) {
+    if ((m->options.verify || m->mends) &&
+        (await_stream(m, clock_deadline_ns(ANSWER_MS), err) < 0 || verify_run(m, err) < 0))
         return -1;
-    }
-    /* What breaks from here on, the stream included, shows in the destination's answer. */
+    /* Else the fsync goes on while QEMU writes device state, and costs nothing. */
+    if (!m->committed && commit(m, err) < 0)
+        return -1;
     if (learn_outcome(m, err) < 0)
         return -1;
     return m->post_copy_started ? post_copy_finish(m, err) : 0;

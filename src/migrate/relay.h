@@ -38,7 +38,8 @@ struct relay_status relay_status(struct relay *relay);
 /* Why it failed: moves the error out. */
 int relay_take_error(struct relay *relay, struct error **err);
 
-/* Source: the COMMIT record is durable, END may go. */
+/* Source: the COMMIT record is durable and QEMU says that its migration is completed: END may go.
+ */
 void relay_commit(struct relay *relay);
 
 /* Ends the thread wherever it is, closes both ends, frees. NULL is fine. */
