@@ -5,9 +5,11 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <sched.h>
 #include <signal.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mount.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
 
@@ -199,6 +201,9 @@ static void test_dev_kvm_is_opened_for_its_user_only(void **state)
         skip();
     if (before.st_mode & 0006)
         skip(); /* open to everyone here: nothing to do */
+    /* Mounts that would propagate, as under systemd, but in a namespace of the test's own. */
+    assert_int_equal(unshare(CLONE_NEWNS), 0);
+    assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL), 0);
     struct fixture *fixture = *state;
     CLEANUP_FREE char *mounts = file_read("/proc/self/mountinfo", 1 << 20, NULL, NULL);
     CLEANUP_FREE char *log = script_output(
