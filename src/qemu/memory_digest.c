@@ -57,7 +57,7 @@ static int hasher_init(struct hasher *hasher, const uint8_t key[MEMORY_KEY_SIZE]
     if (!hasher->page || !hasher->tree || !hasher->buffer ||
         !EVP_DigestInit_ex(hasher->tree, EVP_sha256(), NULL) ||
         !EVP_DigestUpdate(hasher->tree, label, sizeof(label)) ||
-        !EVP_DigestUpdate(hasher->tree, "x", 1) ||
+        !EVP_DigestUpdate(hasher->tree, key, MEMORY_KEY_SIZE) ||
         !EVP_DigestFinal_ex(hasher->tree, hasher->page_key, &length)) {
         hasher_free(hasher);
         return hasher_failed(err);
@@ -120,7 +120,7 @@ static int hasher_tree(struct hasher *hasher, const void *prefix, size_t prefix_
 {
     unsigned length;
     if (!EVP_DigestInit_ex(hasher->tree, EVP_sha256(), NULL) ||
-        0 ||
+        !EVP_DigestUpdate(hasher->tree, hasher->key, MEMORY_KEY_SIZE) ||
         !EVP_DigestUpdate(hasher->tree, prefix, prefix_size) ||
         !EVP_DigestUpdate(hasher->tree, data, size) ||
         !EVP_DigestFinal_ex(hasher->tree, digest, &length))

@@ -7,7 +7,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
-#include <sys/uio.h>
+#include <sys/prctl.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -59,6 +59,7 @@ static void hold(struct holder *holder, void *address, size_t size)
     assert_int_equal(pipe(ready), 0);
     holder->pid = fork();
     if (holder->pid == 0) {
+        prctl(PR_SET_PDEATHSIG, SIGKILL); /* also when the test fails */
         if (write(ready[1], &byte, 1) == 1)
             pause(); /* until it is killed */
         _exit(1);
@@ -177,7 +178,7 @@ static void test_an_unreadable_page_is_named(void **state)
     struct holder holder;
     hold(&holder, memory, size);
     CLEANUP_ERROR struct error *err = NULL;
-    uint8_t digest[MEMORY_DIGEST_SIZE], page[8];
+    uint8_t digest[MEMORY_DIGEST_SIZE], page[8] = {0};
     assert_int_equal(memory_digest(&holder.map, key, digest, -1, &err), -1);
     assert_int_equal(err->kind, ERROR_SYSTEM);
     CLEANUP_FREE char *expected =
@@ -186,6 +187,12 @@ static void test_an_unreadable_page_is_named(void **state)
     error_free(STEAL(err));
     assert_int_equal(memory_read(&holder.map, size - 4, page, 8, &err), -1);
     assert_int_equal(err->kind, ERROR_INVALID);
+    error_free(STEAL(err));
+    assert_int_equal(memory_write(&holder.map, size - 4, page, 8, &err), -1);
+    assert_int_equal(err->kind, ERROR_INVALID);
+    error_free(STEAL(err));
+    assert_int_equal(memory_write(&holder.map, MIB + 5 * MEMORY_PAGE_SIZE, page, 8, &err), -1);
+    assert_string_equal(err->message, "writing guest RAM at offset 0x105000: Bad address");
     error_free(STEAL(err));
     let_go(&holder);
     assert_int_equal(memory_digest(&holder.map, key, digest, -1, &err), -1);
@@ -262,11 +269,7 @@ static void check_qemu(struct real *real, const char *const *args,
     assert_ok(memory_read(map, 4 * MIB, &byte, 1, &err), err);
     assert_int_equal(byte, 0);
     assert_guest_byte(real, 0);
-    /* There is no command that writes guest memory; we may write where we may read. */
-    const struct iovec local = {.iov_base = &(uint8_t){0xa5}, .iov_len = 1};
-    const struct iovec remote = {.iov_base = (void *)(uintptr_t)(map->address + 4 * MIB),
-                                 .iov_len = 1};
-    assert_int_equal(process_vm_writev(real->qemu.id.pid, &local, 1, &remote, 1, 0), 1);
+    assert_ok(memory_write(map, 4 * MIB, &(uint8_t){0xa5}, 1, &err), err);
     assert_guest_byte(real, 0xa5); /* so it is the guest's RAM, and this is where it is */
     digest_of(map, key, digest);
     assert_memory_not_equal(before, digest, MEMORY_DIGEST_SIZE);
