@@ -9,6 +9,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
+#include "migrate/kvmclock.h"
 #include "migrate/migration_private.h"
 
 struct verify_key {
@@ -103,6 +104,7 @@ struct comparison {
     uint8_t *digests; /* of our chunks */
     size_t chunks;
     bool mend;
+    unsigned clocks;    /* kvmclocks that the destination's kernel marked */
     uint64_t differing; /* pages that stay different */
     uint64_t first;     /* offset of the first of their bytes */
 };
@@ -145,6 +147,12 @@ static int compare_page(struct comparison *c, uint64_t offset, struct error **er
     size_t byte = 0;
     while (byte < sizeof(here) && here[byte] == there[byte])
         byte++;
+    unsigned before = c->clocks;
+    if (c->m->vm->live->accelerator == DOMAIN_KVM &&
+        kvmclock_explains(here, there, sizeof(here), &c->clocks) &&
+        c->clocks <= c->m->vm->live->vcpus)
+        return 0;
+    c->clocks = before;
     if (byte < sizeof(here) && !c->differing++)
         c->first = offset + byte;
     return 0;
