@@ -141,8 +141,8 @@ static json_t *make_report(const char *vm, const char *outcome, const char *reas
         "non_live", "outcome", outcome, "problems", "phase", "confirm", "source", "alpha",
         "destination", "beta", "total_ms", 612, "downtime_ms", 18, "ram_bytes", 162529280,
         "wire_bytes", 146800640, "rounds", 3, "verified", 1, "post_copy", 0);
-    static const char *const times[] = {"plan_ms", "prepare_ms", "copy_ms", "handover_ms",
-                                        "confirm_ms"};
+    static const char *const times[] = {"plan_ms",     "prepare_ms", "copy_ms",
+                                        "handover_ms", "confirm_ms", "mended_pages"};
     for (size_t i = 0; i < ARRAY_SIZE(times); i++)
         json_object_set_new(report, times[i], json_integer((json_int_t)i));
     if (reason)
