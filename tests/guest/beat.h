@@ -11,12 +11,13 @@
  *
  *    HI  what was understood of the command line, once at the start
  *    HB  n= sequence number, t= milliseconds since the start, s= init|run|hold, w= pages written,
- *        c= check rounds completed, e= wrong words seen
+ *        c= check rounds completed, e= wrong words seen; d= blocks that are safe on the disk, when
+ *        the guest writes one
  *    RDY n= t=: all memory has its first contents, writing and checking begin
  *    BAD addr= want= got= page= gen= n=: the first wrong byte, once
  *    ST  as HB, but no heartbeat: the answer to 'r'
  *    BYE n=: the guest turns itself off
- *    ERR what is wrong, in words; nothing else will come
+ *    ERR what is wrong; unless the guest has said HI, nothing else will come
  *
  * A beat or an HB line is one heartbeat; the numbers of consecutive ones differ by one. Numbers
  * are decimal, those that begin with 0x hexadecimal.

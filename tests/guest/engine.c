@@ -2,6 +2,8 @@
 /* What both guests do between two heartbeats; see engine.h. */
 #include "engine.h"
 
+#include <stddef.h>
+
 #define WORDS_MIN   64u
 #define WORDS_MAX   16384u
 #define STEP_SHORT  100u    /* us: double the step */
@@ -96,6 +98,8 @@ static void engine_state(const struct engine *engine, const char *kind, struct b
     beat_number(line, "w", engine->set.written);
     beat_number(line, "c", engine->set.rounds);
     beat_number(line, "e", engine->set.errors);
+    if (engine->synced != NULL)
+        beat_number(line, "d", *engine->synced);
     beat_end(line);
 }
 

@@ -21,6 +21,7 @@ struct engine {
     bool ready, held, reported;
     uint32_t write_credit, check_credit; /* thousandths of a page */
     uint32_t sequence;                   /* of the last heartbeat */
+    const _Atomic uint32_t *synced; /* the d= of a line, or NULL; another thread may count it */
 };
 
 /* Takes a region of workset_size(&options->work) bytes. */

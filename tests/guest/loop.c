@@ -2,6 +2,8 @@
 /* The life of a guest; see loop.h. */
 #include "loop.h"
 
+#include <stddef.h>
+
 #include "serial.h"
 #include "timer.h"
 
@@ -13,6 +15,16 @@ static void loop_send(const struct beat_line *line)
 {
     while (!serial_send(line->text, line->length))
         serial_poll();
+}
+
+static void loop_error(const char *what, const char *word)
+{
+    struct beat_line line;
+
+    beat_begin(&line, "ERR");
+    beat_word(&line, what, word);
+    beat_end(&line);
+    loop_send(&line);
 }
 
 static void loop_bye(const struct engine *engine)
@@ -50,7 +62,7 @@ void loop_run(struct engine *engine, const char *guest)
     uint32_t interval = engine->options.heartbeat_ms * 1000, early = interval / 4;
     uint32_t beat_us = interval, poll_us = 0, grant_us = 0;
     struct beat_line line;
-    bool worked = true;
+    bool worked = true, troubled = false;
 
     engine_hello(engine, guest, &line);
     loop_send(&line);
@@ -78,6 +90,10 @@ void loop_run(struct engine *engine, const char *guest)
                 break;
             poll_us = 0;
         }
+        if (!troubled && loop_trouble() != NULL) {
+            loop_error("trouble", loop_trouble());
+            troubled = true;
+        }
         worked = engine_step(engine);
         if (!worked)
             timer_wait();
@@ -88,18 +104,16 @@ void loop_run(struct engine *engine, const char *guest)
 void loop_refuse(const char *what, const char *word)
 {
     uint32_t length = 0, us = ERROR_REPEAT_US;
-    struct beat_line line;
     char copy[WORD_MAX];
 
     while (*word > ' ' && length < sizeof(copy) - 1)
         copy[length++] = *word++;
     copy[length] = 0;
-    beat_begin(&line, "ERR");
-    beat_word(&line, what, copy);
-    beat_end(&line);
     do {
-        if (us >= ERROR_REPEAT_US && serial_send(line.text, line.length))
+        if (us >= ERROR_REPEAT_US) {
+            loop_error(what, copy);
             us = 0;
+        }
         timer_wait();
         us += timer_lap_us();
     } while (serial_poll() != 'q' && !loop_power_button());

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The life of a guest: heartbeats, commands and the engine's steps in one loop. Freestanding; the
- * guest behind it gives serial.h, timer.h and loop_power_button. */
+ * guest behind it gives serial.h, timer.h and the two functions below. */
 #ifndef LOOP_H
 #define LOOP_H
 
@@ -8,6 +8,9 @@
 
 /* True once the ACPI power button was pressed. */
 bool loop_power_button(void);
+
+/* What has gone wrong outside of memory, in one word; NULL when nothing has. Never freed. */
+const char *loop_trouble(void);
 
 /* Says hello as `guest` and lives until told to stop ('q', the power button); returns once BYE has
  * gone to the port. Before it: timer_open(heartbeat_ms). */

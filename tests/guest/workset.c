@@ -115,6 +115,17 @@ static void workset_fill(struct workset *set, uint32_t page, uint32_t generation
     }
 }
 
+void workset_contents(uint32_t seed, uint32_t page, uint32_t *words)
+{
+    const struct workset set = {.config = {.seed = seed, .fill_pages = UINT32_MAX}};
+    struct workset_stream stream = workset_stream(&set, page, 0, 0);
+
+    for (uint32_t word = 0; word < WORKSET_WORDS; word++) {
+        words[word] = stream.value;
+        workset_advance(&stream);
+    }
+}
+
 /* The end of a step of at most `words` words from `word` on, within the page. */
 static uint32_t workset_end(uint32_t word, uint32_t words)
 {

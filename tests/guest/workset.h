@@ -85,6 +85,9 @@ uint32_t workset_check(struct workset *set, uint32_t words);
 /* What the word must be now. */
 uint32_t workset_expected(const struct workset *set, uint32_t page, uint32_t word);
 
+/* A whole fill page, for those who keep pages elsewhere than in memory: WORKSET_WORDS words. */
+void workset_contents(uint32_t seed, uint32_t page, uint32_t *words);
+
 /* Flips one bit: the proof that a check finds it. In the parts that are never written again if
  * there are any, else in the working set, where the writer may cover it up (stop it first). */
 void workset_damage(struct workset *set);

@@ -46,6 +46,11 @@ bool loop_power_button(void)
     return (io_in16(PM1_STATUS) & PM1_POWER_BUTTON) != 0;
 }
 
+const char *loop_trouble(void)
+{
+    return NULL; /* there is nothing but memory */
+}
+
 _Noreturn static void main_power_off(void)
 {
     io_out16(PM1_CONTROL, PM1_SLEEP_S5);

@@ -20,6 +20,7 @@
 #include "../loop.h"
 #include "../timer.h"
 #include "button.h"
+#include "disk.h"
 #include "modules.h"
 #include "network.h"
 #include "tty.h"
@@ -112,6 +113,21 @@ static void init_network(void)
         init_refuse(PREFIX "ip", wrong);
 }
 
+/* Takes mudanza.disk= and loads what it needs: "vda" is a virtio disk, "sda" one on a virtio SCSI
+ * controller. False when there is to be none. */
+static bool init_disk(char *name)
+{
+    if (!init_text(PREFIX "disk", name))
+        return false;
+    if (strncmp(name, "vd", 2) == 0) {
+        init_load("virtio_blk");
+    } else {
+        init_load("virtio_scsi");
+        init_load("sd_mod");
+    }
+    return true;
+}
+
 static void init_engine(void)
 {
     struct options options;
@@ -132,6 +148,9 @@ static void init_engine(void)
 
 int main(void)
 {
+    char disk[VALUE_MAX];
+    bool with_disk;
+
     init_mounts();
     klogctl(KLOG_CONSOLE_OFF, NULL, 0);
     init_command_line();
@@ -141,8 +160,17 @@ int main(void)
     init_load("button");
     button_open();
     init_network();
+    with_disk = init_disk(disk);
     init_engine();
+    if (with_disk) {
+        const char *wrong = disk_open(disk, engine.options.work.seed);
+
+        if (wrong != NULL)
+            init_refuse(PREFIX "disk", wrong);
+        engine.synced = &disk_synced;
+    }
     timer_open(engine.options.heartbeat_ms);
     loop_run(&engine, "linux");
+    disk_close();
     init_power_off();
 }
