@@ -70,8 +70,7 @@ struct domain {
     char *name, *title, *emulator; /* title, emulator: may be NULL */
     char uuid[UUID_TEXT_SIZE];     /* empty before assignment */
     enum domain_accelerator accelerator;
-    uint64_t memory;         /* bytes */
-    uint64_t current_memory; /* bytes, <= memory: the balloon's target after a start */
+    uint64_t memory; /* bytes */
     unsigned vcpus;
     char *machine;              /* as written; versioned once assigned */
     char *cpu_mode, *cpu_model; /* "host-passthrough" | "host-model" | "custom" | NULL */

@@ -133,6 +133,22 @@ static void parse_uuid(struct reader *reader, struct domain *domain, xmlNode *ro
         reader_fault(reader, node, NULL, ERROR_INVALID, "'%s' is not a UUID", text);
 }
 
+static uint64_t whole_mib(uint64_t bytes)
+{
+    return bytes / MIB * MIB + (bytes % MIB ? MIB : 0); /* as libvirt rounds */
+}
+
+static void parse_current_memory(struct reader *reader, const struct domain *domain, xmlNode *node)
+{
+    CLEANUP_FREE char *text = trimmed_text(reader, node);
+    uint64_t current = 0;
+    if (node && parse_size(reader, node, text, reader_attribute(node, "unit"), &current) &&
+        whole_mib(current) < domain->memory)
+        reader_fault(reader, node, NULL, ERROR_UNSUPPORTED,
+                     "less than <memory> is not supported: nothing here sets the balloon's target; "
+                     "make both equal");
+}
+
 static void parse_memory(struct reader *reader, struct domain *domain, xmlNode *root)
 {
     xmlNode *node = reader_child(reader, root, "memory");
@@ -143,18 +159,9 @@ static void parse_memory(struct reader *reader, struct domain *domain, xmlNode *
         if (domain->memory == 0 || domain->memory > MEMORY_MAX)
             reader_fault(reader, node, NULL, ERROR_INVALID, "%" PRIu64 " bytes is out of range",
                          domain->memory);
-        domain->memory = (domain->memory + MIB - 1) / MIB * MIB; /* as libvirt does */
+        domain->memory = whole_mib(domain->memory);
     }
-    domain->current_memory = domain->memory;
-    xmlNode *current = reader_child(reader, root, "currentMemory");
-    CLEANUP_FREE char *now = trimmed_text(reader, current);
-    if (!current || !parse_size(reader, current, now, reader_attribute(current, "unit"),
-                                &domain->current_memory))
-        return;
-    if (domain->current_memory == 0)
-        reader_fault(reader, current, NULL, ERROR_INVALID, "0 bytes is out of range");
-    if (domain->current_memory > domain->memory)
-        domain->current_memory = domain->memory; /* rounding, or as libvirt: the lesser counts */
+    parse_current_memory(reader, domain, reader_child(reader, root, "currentMemory"));
 }
 
 static void parse_vcpu(struct reader *reader, struct domain *domain, xmlNode *root)

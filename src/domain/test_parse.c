@@ -65,7 +65,6 @@ static void test_old_fields(void **state)
     CLEANUP_DOMAIN struct domain *domain = support_parse(xml);
     assert_string_equal(domain->name, "old-b\xc3\xbcro");
     assert_int_equal(domain->memory, UINT64_C(512) << 20);
-    assert_int_equal(domain->current_memory, UINT64_C(256) << 20);
     assert_int_equal(domain->accelerator, DOMAIN_TCG);
     assert_int_equal(domain->on_reboot, DOMAIN_DESTROY);
     assert_int_equal(domain->on_crash, DOMAIN_RESTART);

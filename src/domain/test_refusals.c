@@ -164,6 +164,8 @@ static const struct {
     const char *element, *finding;
 } elements[] = {
     {"<uuid>1234</uuid>", "line 3, column 1: <uuid>: '1234' is not a UUID"},
+    {"<currentMemory unit='MiB'>63</currentMemory>",
+     "line 3, column 1: <currentMemory>: less than"},
     {"<vcpu>0</vcpu>", "'0' is not a number from 1 to 1024"},
     {"<vcpu current='1'>2</vcpu>", "line 3, column 7: <vcpu>: current='1'"},
     {"<vcpu cpuset='0-3'>2</vcpu>", "attribute cpuset='0-3' is not supported"},
