@@ -202,6 +202,17 @@ static void set_identity(json_t *device, const struct domain_disk *disk,
     args_number(device, "num-queues", detail->queues);
 }
 
+/* The name that a SCSI disk goes by in a guest's /dev/disk/by-id: its serial, or else libvirt's
+ * name for the place it is at, so that a guest that comes from libvirt finds its disks. */
+static void set_scsi_id(json_t *device, const struct domain_disk *disk,
+                        const struct disk_detail *detail)
+{
+    CLEANUP_FREE char *place = text_format("drive-scsi%d-%d-%d-%d", disk->controller, detail->bus,
+                                           detail->target, disk->unit);
+    if (disk->bus == DISK_SCSI)
+        args_text(device, "device_id", disk->serial ? disk->serial : place);
+}
+
 static void set_policies(json_t *device, const struct domain_disk *disk,
                          const struct disk_detail *detail)
 {
@@ -229,6 +240,7 @@ static void add_device(struct args *args, size_t index)
     }
     args_number(device, "bootindex", args_disk_boot(args, index));
     set_identity(device, disk, detail);
+    set_scsi_id(device, disk, detail);
     if (disk->source != DISK_EMPTY)
         set_policies(device, disk, detail);
     args_add_json(args, "-device", device);

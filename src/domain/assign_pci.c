@@ -130,24 +130,13 @@ static void add_bus(struct pci_map *map, const struct controller *controller)
     map->bus[controller->index].kind = bus_kind(controller);
 }
 
-static void add_port(struct pci_map *map)
+static void add_new_bus(struct pci_map *map, const char *model)
 {
     unsigned index = 1;
     while (index < BUSES && map->bus[index].kind != BUS_NONE)
         index++;
     if (index < BUSES)
-        add_bus(map,
-                assign_add_controller(map->assign, CONTROLLER_PCI, (int)index, "pcie-root-port"));
-}
-
-static void add_bridge(struct pci_map *map)
-{
-    unsigned index = 1;
-    while (index < BUSES && map->bus[index].kind != BUS_NONE)
-        index++;
-    if (index < BUSES)
-        add_bus(map, assign_add_controller(map->assign, CONTROLLER_PCI, (int)index,
-                                           "pcie-to-pci-bridge"));
+        add_bus(map, assign_add_controller(map->assign, CONTROLLER_PCI, (int)index, model));
 }
 
 /* A bus that an address names but no controller makes: a port for it, as libvirt would add. */
@@ -195,13 +184,14 @@ static void add_buses(struct pci_map *map)
     const struct domain *domain = map->assign->domain;
     while (map->q35 && wanted_places(domain, FIT_BRIDGE) > free_places(map, BUS_BRIDGE)) {
         size_t before = domain->private->n_controllers;
-        add_bridge(map);
+        add_new_bus(map, "pcie-root-port"); /* libvirt wants a bridge above the bus it sits on */
+        add_new_bus(map, "pcie-to-pci-bridge");
         if (domain->private->n_controllers == before)
             return;
     }
     while (map->q35 && wanted_places(domain, FIT_PORT) > free_places(map, BUS_PORT)) {
         size_t before = domain->private->n_controllers;
-        add_port(map);
+        add_new_bus(map, "pcie-root-port");
         if (domain->private->n_controllers == before)
             return;
     }
@@ -290,9 +280,12 @@ static bool place_on(struct pci_map *map, const struct model_device *device, uns
 static bool place_kind(struct pci_map *map, const struct model_device *device, enum bus_kind kind)
 {
     unsigned first = kind == BUS_BRIDGE, last = kind == BUS_BRIDGE ? SLOTS - 1 : 0;
-    for (unsigned bus = 1; bus < BUSES; bus++)
+    unsigned own = is_bridge(device) ? (unsigned)((struct controller *)device->device)->index : 0;
+    for (unsigned i = 1; i < BUSES + own; i++) {
+        unsigned bus = i < own ? i : i - own; /* a bridge looks below its own number first */
         if (map->bus[bus].kind == kind && place_on(map, device, bus, first, last))
             return true;
+    }
     return false;
 }
 

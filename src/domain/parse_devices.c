@@ -83,9 +83,9 @@ struct boot_user {
     int order;
 };
 
-static void check_boot(struct reader *reader, const struct domain *domain)
+static void check_boot(struct reader *reader, struct domain *domain)
 {
-    const struct domain_private *private = domain->private;
+    struct domain_private *private = domain->private;
     struct boot_user users[MODEL_DEVICES_MAX];
     size_t n = 0;
     for (size_t i = 0; i < domain->n_disks; i++)
@@ -93,7 +93,9 @@ static void check_boot(struct reader *reader, const struct domain *domain)
     for (size_t i = 0; i < domain->n_interfaces; i++)
         users[n++] =
             (struct boot_user){private->interfaces[i].node, domain->interfaces[i].boot_order};
+    bool ordered = false;
     for (size_t i = 0; i < n; i++) {
+        ordered = ordered || users[i].order;
         if (users[i].order && private->os.n_boot)
             reader_fault(reader, users[i].node, NULL, ERROR_INVALID,
                          "<boot order> and <os><boot dev> exclude each other");
@@ -104,6 +106,9 @@ static void check_boot(struct reader *reader, const struct domain *domain)
                 break;
             }
     }
+    /* libvirt's default; without any, strict=on would let the firmware boot nothing at all. */
+    if (!ordered && !private->os.n_boot)
+    private->os.boot[private->os.n_boot++] = "hd";
 }
 
 static void parse_audio(struct reader *reader, xmlNode *devices)
