@@ -43,7 +43,7 @@ struct arrival {
     pthread_mutex_t lock;
     pthread_cond_t changed;
     struct tls *data;
-    bool abort_asked, owner, running, finished;
+    bool abort_asked, ending, owner, running, finished; /* ending: the agent is */
     json_t *events;
 };
 
@@ -73,6 +73,17 @@ json_t *arrival_event(struct arrival *a, size_t index, bool *last, struct error 
 
 /* --- the thread --- */
 
+/* An abort that was asked for, or the agent's end. The caller holds the lock. */
+static int refuse_stopped(const struct arrival *a, struct error **err)
+{
+    if (!a->abort_asked)
+        return 0;
+    if (!a->ending)
+        return error_set(err, ERROR_CANCELLED, "aborted by the source");
+    error_set(err, ERROR_STATE, "its agent was told to end");
+    return error_hint(err, "try again once mudanzad runs there");
+}
+
 /* Waits for QEMU, the relay, the data connection, or an abort. 0: look again. */
 static int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err)
 {
@@ -88,10 +99,10 @@ static int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **e
     if (a->relay)
         fd_event_clear(relay_event_fd(a->relay));
     pthread_mutex_lock(&a->lock);
-    bool abort_asked = a->abort_asked;
+    int stopped = refuse_stopped(a, err);
     pthread_mutex_unlock(&a->lock);
-    if (abort_asked)
-        return error_set(err, ERROR_CANCELLED, "aborted by the source");
+    if (stopped < 0)
+        return -1;
     if (clock_now_ns() >= deadline_ns)
         return error_set(err, ERROR_TIMEOUT, "the source did not go on in time");
     return 0;
@@ -153,8 +164,8 @@ static int tell_loaded(struct arrival *a, struct error **err)
 static int become_owner(struct arrival *a, struct error **err)
 {
     LOCK_SCOPE(&a->lock);
-    if (a->abort_asked)
-        return error_set(err, ERROR_CANCELLED, "aborted by the source");
+    if (refuse_stopped(a, err) < 0)
+        return -1;
     if (journal_move(a->context->store, a->job, false, JOURNAL_PREPARED, JOURNAL_OWNER, err) < 0)
         return -1;
     a->owner = true;
@@ -396,7 +407,7 @@ void arrival_end_all(struct migrate_context *context)
     LOCK_SCOPE(&context->lock);
     for (struct arrival *a = context->arrivals; a; a = a->next) {
         pthread_mutex_lock(&a->lock);
-        a->abort_asked = true;
+        a->abort_asked = a->ending = true;
         pthread_cond_broadcast(&a->changed);
         pthread_mutex_unlock(&a->lock);
         fd_event_signal(a->wake_fd);

@@ -36,7 +36,7 @@ void migrate_context_clear(struct migrate_context *context)
     pthread_mutex_lock(&context->lock);
     for (struct migration *m = context->migrations; m; m = m->next) {
         pthread_mutex_lock(&m->lock);
-        m->cancelled = true;
+        m->cancelled = m->agent_ends = true;
         pthread_mutex_unlock(&m->lock);
         fd_event_signal(m->cancel_fd); /* past the point of return too: the journal remembers */
     }
@@ -356,13 +356,26 @@ static int run_steps(struct migration *m, struct error **err)
     return 0;
 }
 
-static enum migrate_outcome judge(const struct migration *m, int result, const struct error *why)
+static enum migrate_outcome judge(struct migration *m, int result, const struct error *why)
 {
     if (result == 0)
         return OUTCOME_COMPLETED;
     if (m->committed)
         return OUTCOME_IN_DOUBT;
-    return why && why->kind == ERROR_CANCELLED ? OUTCOME_ABORTED : OUTCOME_FAILED;
+    LOCK_SCOPE(&m->lock);
+    return m->cancelled && why && why->kind == ERROR_CANCELLED ? OUTCOME_ABORTED : OUTCOME_FAILED;
+}
+
+static void explain_abort(struct migration *m, struct error *why)
+{
+    LOCK_SCOPE(&m->lock);
+    const char *host = m->context->host_name;
+    free(why->message);
+    why->message = m->agent_ends
+                       ? text_format("aborted, because the agent of %s was told to end; the VM is "
+                                     "as it was there",
+                                     host)
+                       : text_format("aborted, as asked; the VM is as it was on %s", host);
 }
 
 static void finish(struct migration *m, int result, struct error *why)
@@ -370,11 +383,8 @@ static void finish(struct migration *m, int result, struct error *why)
     if (result == 0)
         m->percent = 100;
     enum migrate_outcome outcome = judge(m, result, why);
-    if (outcome == OUTCOME_ABORTED && why) {
-        free(why->message);
-        why->message =
-            text_format("aborted, as asked; the VM is as it was on %s", m->context->host_name);
-    }
+    if (outcome == OUTCOME_ABORTED)
+        explain_abort(m, why);
     m->phase_ns[PHASE_COUNT] = clock_now_ns();
     json_t *report = report_make(m, outcome, why);
     CLEANUP_ERROR struct error *err = NULL;

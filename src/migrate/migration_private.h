@@ -73,6 +73,7 @@ struct migration {
     char *note;
     bool past_return; /* cancelling is refused */
     bool cancelled;
+    bool agent_ends; /* that is why */
 };
 
 /* The phases. Each returns 0, or -1 with the reason; undoing is migration_rollback's. */
