@@ -128,12 +128,12 @@ class Host:
 
     def limit(self, rate):
         """Limits what this host sends ("1gbit"); None takes the limit away."""
-        shape = ("tc", "qdisc", "replace", "dev", "eth0", "root")
         if rate is None:
             self.run("tc", "qdisc", "del", "dev", "eth0", "root", check=False,
                      stderr=subprocess.DEVNULL)
         else:
-            self.run(*shape, "tbf", "rate", rate, "burst", "512kb", "latency", "30ms")
+            self.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate,
+                     "burst", "512kb", "latency", "30ms")
 
     def cut(self):
         """Cuts the host off without a sign: its link stays up, nothing passes."""
