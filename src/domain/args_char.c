@@ -8,7 +8,7 @@
 static void add_tcp(struct args *args, const char *id, const struct char_device *device)
 {
     args_add(args, "-chardev", "socket,id=%s,host=%s,port=%s%s%s", id, device->host,
-             device->service, device->listen ? ",server=on,wait=off" : ",reconnect=1",
+             device->service, device->listen ? ",server=on,wait=off" : "",
              device->telnet ? ",telnet=on" : "");
 }
 

@@ -96,6 +96,26 @@ static void test_repeatable(void **state)
     qemu_args_free(second);
 }
 
+/* Without <boot>, the first hard disk is booted; with strict=on nothing would be, otherwise. */
+static void test_default_boot(void **state)
+{
+    (void)state;
+    CLEANUP_FREE char *xml =
+        support_wrap("<disk type='file' device='cdrom'><target dev='sda' bus='sata'/></disk>"
+                     "<disk type='file'><source file='/a'/><target dev='vda'/></disk>"
+                     "<disk type='file'><source file='/b'/><target dev='vdb'/></disk>");
+    CLEANUP_DOMAIN struct domain *domain = support_parse(xml);
+    assert_int_equal(domain_assign(domain, &support_host, NULL), 0);
+    struct support_fake fake = {0};
+    char **argv = make_args(domain, &fake, false, NULL);
+    assert_non_null(argv);
+    CLEANUP_FREE char *lines = lines_of(argv);
+    qemu_args_free(argv);
+    assert_non_null(strstr(lines, "\"drive\":\"disk-vda\",\"bootindex\":1"));
+    assert_null(strstr(lines, "\"drive\":\"disk-vdb\",\"bootindex\""));
+    assert_null(strstr(lines, "\"bus\":\"ide.0\",\"bootindex\""));
+}
+
 static void test_missing_file(void **state)
 {
     (void)state;
@@ -122,10 +142,10 @@ static void test_unassigned(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_running),    cmocka_unit_test(test_q35),
-        cmocka_unit_test(test_pc),         cmocka_unit_test(test_kernel),
-        cmocka_unit_test(test_repeatable), cmocka_unit_test(test_missing_file),
-        cmocka_unit_test(test_unassigned),
+        cmocka_unit_test(test_running),      cmocka_unit_test(test_q35),
+        cmocka_unit_test(test_pc),           cmocka_unit_test(test_kernel),
+        cmocka_unit_test(test_repeatable),   cmocka_unit_test(test_default_boot),
+        cmocka_unit_test(test_missing_file), cmocka_unit_test(test_unassigned),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
