@@ -363,6 +363,13 @@ int arrival_abort(struct arrival *a, struct error **err)
     return 0;
 }
 
+void arrival_await_end(struct arrival *a)
+{
+    LOCK_SCOPE(&a->lock);
+    while (!a->finished)
+        pthread_cond_wait(&a->changed, &a->lock);
+}
+
 bool arrival_running(struct arrival *a)
 {
     LOCK_SCOPE(&a->lock);

@@ -39,6 +39,9 @@ int arrival_abort(struct arrival *arrival, struct error **err);
 /* The VM is ours and its guest was started. */
 bool arrival_running(struct arrival *arrival);
 
+/* Returns once nothing of the job is left to do here: the VM is free, its definition durable. */
+void arrival_await_end(struct arrival *arrival);
+
 /* The VM's RAM between `loaded` and `running`, with verification; hex, owned by caller. */
 char *arrival_page_digests(struct arrival *arrival, int64_t chunk, struct error **err);
 char *arrival_read_page(struct arrival *arrival, int64_t offset, struct error **err);

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* An offline move: the definition of a shut-off VM, and its NVRAM, arrive at the destination. */
+/* An offline move: the definition of a shut-off VM, and its NVRAM, arrive at the destination. The
+ * NVRAM is read where this host has it, and written where the destination's XML says. */
 #include "base/file.h"
 #include "base/text.h"
 #include "migrate/migration_private.h"
@@ -24,7 +25,7 @@ static json_t *read_nvram(const struct domain *domain, struct error **err)
 int offline_run(struct migration *m, struct error **err)
 {
     CLEANUP_FREE char *xml = domain_format(m->target);
-    json_t *nvram = read_nvram(m->target, err);
+    json_t *nvram = read_nvram(m->vm->definition, err);
     if (!nvram)
         return error_prefix(err, "VM %s: NVRAM", m->vm->name);
     json_t *request = json_pack("{s:s}", "xml", xml);

@@ -208,6 +208,12 @@ static int method_forget(void *context, struct varlink_call *call, json_t **repl
     journal_entry_clear(&entry);
     if (!may)
         return error_set(err, ERROR_STATE, "job %s is not decided", text_of(call, "job"));
+    /* Until the VM's definition is durable, the entry is what brings it back after a crash. */
+    struct arrival *arrival = arrival_of(migrate, call, NULL);
+    if (arrival) {
+        arrival_await_end(arrival);
+        arrival_put(arrival);
+    }
     return journal_delete(migrate->store, text_of(call, "job"), false, err);
 }
 
