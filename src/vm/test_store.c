@@ -121,8 +121,8 @@ static void test_journal_moves_only_the_way_it_may(void **state)
     assert_int_equal(put_job(scene, true), 0);
     assert_int_equal(put_job(scene, true), -1); /* one entry a job and role */
     assert_int_equal(put_job(scene, false), 0);
-    assert_int_equal(journal_move(scene->store, JOB, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, NULL),
-                     0);
+    assert_int_equal(
+        journal_move(scene->store, JOB, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, NULL), 0);
     CLEANUP_ERROR struct error *err = NULL;
     assert_int_equal(
         journal_move(scene->store, JOB, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, &err), -1);
