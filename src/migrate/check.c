@@ -71,7 +71,8 @@ static void check_cpu(struct migrate_context *context, const struct domain *doma
                       const json_t *facts, json_t *problems)
 {
     struct error *err = NULL;
-    if (cpu_facts_check(context->vms, domain, json_object_get(facts, "cpu_features"), &err) < 0)
+    if (cpu_facts_check(context->vms, domain, json_object_get(facts, "cpu_features"),
+                        json_object_get(facts, "cpu_missing"), &err) < 0)
         problem_add(problems, "cpu", err);
 }
 

@@ -138,27 +138,56 @@ static bool has_extra(const struct domain *domain)
     return false;
 }
 
-static int check_model(struct vm_host *host, const struct domain *domain, struct text *missing,
-                       struct error **err)
+json_t *cpu_facts_missing(struct vm_host *host, const struct domain *domain, struct error **err)
 {
+    json_t *names = json_array();
     if (takes_all(domain) || !domain->cpu_model)
-        return 0;
+        return names;
     const struct probe *probe = vm_probe(host, domain, err);
     char **lacks = NULL;
-    if (!probe || probe_cpu_unavailable(probe, domain->cpu_model, &lacks, err) < 0)
-        return -1;
+    if (!probe || probe_cpu_unavailable(probe, domain->cpu_model, &lacks, err) < 0) {
+        json_decref(names);
+        return NULL;
+    }
     for (size_t i = 0; lacks && lacks[i]; i++)
         if (!disabled(domain, lacks[i]))
-            add_missing(missing, lacks[i]);
+            json_array_append_new(names, json_string(lacks[i]));
     cleanup_strings(&lacks);
+    return names;
+}
+
+static bool listed(const json_t *names, const char *feature)
+{
+    size_t i;
+    json_t *name;
+    json_array_foreach (names, i, name) {
+        if (same_feature(json_string_value(name), feature))
+            return true;
+    }
+    return false;
+}
+
+/* What the model lacks here and did not lack at the source. */
+static int check_model(struct vm_host *host, const struct domain *domain, const json_t *missing,
+                       struct text *lacking, struct error **err)
+{
+    CLEANUP_JSON json_t *here = cpu_facts_missing(host, domain, err);
+    if (!here)
+        return -1;
+    size_t i;
+    json_t *name;
+    json_array_foreach (here, i, name) {
+        if (!listed(missing, json_string_value(name)))
+            add_missing(lacking, json_string_value(name));
+    }
     return 0;
 }
 
 int cpu_facts_check(struct vm_host *host, const struct domain *domain, const json_t *features,
-                    struct error **err)
+                    const json_t *missing, struct error **err)
 {
-    CLEANUP_TEXT struct text missing = {0};
-    if (check_model(host, domain, &missing, err) < 0)
+    CLEANUP_TEXT struct text lacking = {0};
+    if (check_model(host, domain, missing, &lacking, err) < 0)
         return -1;
     if (features || has_extra(domain)) {
         const json_t *all = most(host, domain, err);
@@ -166,18 +195,19 @@ int cpu_facts_check(struct vm_host *host, const struct domain *domain, const jso
             return -1;
         size_t i;
         json_t *feature;
-        json_array_foreach ((json_t *)features, i, feature)
+        json_array_foreach (features, i, feature) {
             if (!gives(all, json_string_value(feature)))
-                add_missing(&missing, json_string_value(feature));
-        check_extra(domain, all, &missing);
+                add_missing(&lacking, json_string_value(feature));
+        }
+        check_extra(domain, all, &lacking);
     }
-    if (!missing.length)
+    if (!lacking.length)
         return 0;
     error_set(err, ERROR_UNSUPPORTED, "CPU %s: this host cannot give it %s",
               domain->cpu_model  ? domain->cpu_model
               : domain->cpu_mode ? domain->cpu_mode
                                  : "",
-              missing.data);
+              lacking.data);
     return error_hint(err,
                       "run the VM with a CPU model that both hosts have (<cpu mode='custom'>), "
                       "or choose a host with these features");

@@ -17,8 +17,13 @@
  * when the model's name says it all. Owned by the caller. */
 json_t *cpu_facts_source(struct vm_host *host, const struct domain *domain, struct error **err);
 
-/* Can this host give them? ERROR_UNSUPPORTED names what is missing. `features` may be NULL. */
+/* What this host cannot give of the model that the domain names: array of names, owned by the
+ * caller. A guest that runs here runs without it, and does not miss it elsewhere. */
+json_t *cpu_facts_missing(struct vm_host *host, const struct domain *domain, struct error **err);
+
+/* Can this host give the guest what it has at the source? ERROR_UNSUPPORTED names what is missing.
+ * `features` and `missing` are the source's, from the two functions above; NULL for none. */
 int cpu_facts_check(struct vm_host *host, const struct domain *domain, const json_t *features,
-                    struct error **err);
+                    const json_t *missing, struct error **err);
 
 #endif

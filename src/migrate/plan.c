@@ -94,10 +94,12 @@ static json_t *make_facts(struct migration *m, struct disk_identity **disks, str
     const struct probe *probe = vm_probe(m->context->vms, m->target, err);
     if (!probe)
         return NULL;
-    CLEANUP_JSON json_t *features = NULL;
+    CLEANUP_JSON json_t *features = NULL, *missing = NULL;
     if (copies_ram) {
         CLEANUP_ERROR struct error *problem = NULL;
-        features = cpu_facts_source(m->context->vms, m->target, &problem);
+        features = cpu_facts_source(m->context->vms, m->vm->live, &problem);
+        if (!problem)
+            missing = cpu_facts_missing(m->context->vms, m->vm->live, &problem);
         if (problem) {
             error_move(err, STEAL(problem));
             return NULL;
@@ -111,6 +113,8 @@ static json_t *make_facts(struct migration *m, struct disk_identity **disks, str
                               copies_ram ? disk_identity_describe(*disks) : json_array());
     if (features)
         json_object_set(facts, "cpu_features", features);
+    if (missing)
+        json_object_set(facts, "cpu_missing", missing);
     return facts;
 }
 
