@@ -109,6 +109,16 @@ static int check_assigned(const struct domain *domain, struct error **err)
     return 0;
 }
 
+/* JSON in -device, memory-backend of -machine, -action: what this folder writes began by then. */
+static int check_version(const struct qemu_args_options *options, struct error **err)
+{
+    if (options->version >= 7002)
+        return 0;
+    error_set(err, ERROR_UNSUPPORTED, "%s is QEMU %d.%d", options->emulator,
+              options->version / 1000, options->version % 1000);
+    return error_hint(err, "QEMU 7.2 is the oldest that is supported");
+}
+
 static void add_actions(struct args *args)
 {
     static const char *const poweroff[] = {
@@ -174,6 +184,8 @@ char **qemu_args(const struct domain *domain, const struct qemu_args_options *op
     struct args args = {
         .domain = domain, .private = domain->private, .options = options, .host = host};
     int result = check_assigned(domain, err);
+    if (result == 0)
+        result = check_version(options, err);
     if (result == 0)
         result = build(&args, err);
     append(&args, NULL);

@@ -105,10 +105,11 @@ static bool same_place(const struct domain *domain, size_t i, size_t j)
 {
     const struct domain_disk *a = &domain->disks[i], *b = &domain->disks[j];
     const struct disk_detail *x = &domain->private->disks[i], *y = &domain->private->disks[j];
-    return x->addressed && y->addressed && a->bus == b->bus && a->controller == b->controller &&
-           x->bus == y->bus && x->target == y->target && a->unit == b->unit;
+    return a->bus == b->bus && a->controller == b->controller && x->bus == y->bus &&
+           x->target == y->target && a->unit == b->unit;
 }
 
+/* A disk that waits for its place is at -1, where no other is. */
 static void check_place(struct assign *assign, size_t i)
 {
     const struct domain *domain = assign->domain;

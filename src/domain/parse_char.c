@@ -224,6 +224,9 @@ void parse_serial(struct reader *reader, struct domain *domain, xmlNode *node)
 static void parse_serial_console(struct reader *reader, struct domain *domain, xmlNode *node)
 {
     if (reader_peek(node->parent, "serial")) {
+        if (reader_peek(node->parent, "console") != node)
+            reader_fault(reader, node, NULL, ERROR_UNSUPPORTED,
+                         "only the first <console> can stand for a <serial>; use <serial>");
         reader_keep(node);
         return;
     }

@@ -128,6 +128,18 @@ static void test_missing_file(void **state)
     assert_int_equal(err->kind, ERROR_NOT_FOUND);
 }
 
+static void test_old_emulator(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_DOMAIN struct domain *domain = support_assigned("minimal.xml");
+    const struct qemu_args_options options = {.emulator = "/opt/qemu", .version = 6001};
+    const struct qemu_host host = {.ops = &support_fake_ops};
+    assert_null(qemu_args(domain, &options, &host, &err));
+    assert_int_equal(err->kind, ERROR_UNSUPPORTED);
+    assert_string_equal(err->message, "tiny: /opt/qemu is QEMU 6.1");
+}
+
 static void test_unassigned(void **state)
 {
     (void)state;
@@ -146,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_pc),           cmocka_unit_test(test_kernel),
         cmocka_unit_test(test_repeatable),   cmocka_unit_test(test_default_boot),
         cmocka_unit_test(test_missing_file), cmocka_unit_test(test_unassigned),
+        cmocka_unit_test(test_old_emulator),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

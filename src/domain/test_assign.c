@@ -96,6 +96,25 @@ static void test_drives(void **state)
     assert_non_null(strstr(xml, "<controller type='scsi' index='1' model='virtio-scsi'>"));
 }
 
+/* Unit 7 of a SCSI bus is the controller's own. */
+static void test_scsi_units(void **state)
+{
+    (void)state;
+    CLEANUP_TEXT struct text devices = {0};
+    for (char letter = 'a'; letter <= 'p'; letter++)
+        text_append(&devices,
+                    "<disk type='file'><source file='/%c'/><target dev='sd%c' bus='scsi'/></disk>",
+                    letter, letter);
+    CLEANUP_FREE char *xml = support_wrap(devices.data);
+    CLEANUP_DOMAIN struct domain *domain = support_parse(xml);
+    assert_int_equal(domain_assign(domain, &support_host, NULL), 0);
+    assert_int_equal(find_disk(domain, "sdg")->unit, 6);
+    assert_int_equal(find_disk(domain, "sdh")->unit, 8);
+    assert_int_equal(find_disk(domain, "sdo")->unit, 15);
+    assert_int_equal(find_disk(domain, "sdp")->controller, 1);
+    assert_int_equal(find_disk(domain, "sdp")->unit, 0);
+}
+
 /* libvirt's defaults on a machine of type pc. */
 static void test_i440fx(void **state)
 {
@@ -236,11 +255,11 @@ static void test_bus_is_made(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_stable),      cmocka_unit_test(test_minimal),
-        cmocka_unit_test(test_random),      cmocka_unit_test(test_drives),
-        cmocka_unit_test(test_i440fx),      cmocka_unit_test(test_clashes),
-        cmocka_unit_test(test_room),        cmocka_unit_test(test_unknown_machine),
-        cmocka_unit_test(test_bus_is_made),
+        cmocka_unit_test(test_stable),          cmocka_unit_test(test_minimal),
+        cmocka_unit_test(test_random),          cmocka_unit_test(test_drives),
+        cmocka_unit_test(test_scsi_units),      cmocka_unit_test(test_i440fx),
+        cmocka_unit_test(test_clashes),         cmocka_unit_test(test_room),
+        cmocka_unit_test(test_unknown_machine), cmocka_unit_test(test_bus_is_made),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -81,6 +81,7 @@ static const struct {
     {"qemu-q35.xml", "iobase='0x505'", "iobase='0x506'", "<panic> isa: iobase is '1286'"},
     {"qemu-q35.xml", " secure='yes'", "", "<os>: secure boot is not given, was 'on'"},
     {"pc-old.xml", "<serial>D1</serial>", "", "<disk> sda: serial is not given, was 'D1'"},
+    {"pc-old.xml", "<shareable/>", "<readonly/>", "<disk> sda: read-only is 'on', was not given"},
     {"pc-old.xml", "type='ethernet'", "type='user'", "<interface> 1: kind is 'user', was 'tap'"},
 };
 
@@ -128,6 +129,16 @@ static void test_free_to_change(void **state)
     }
 }
 
+/* A device that only one side has is one difference, whatever it is made of. */
+static void test_once(void **state)
+{
+    (void)state;
+    CLEANUP_FREE char *message = compare("q35-running.xml", "dev='vda'", "dev='vdb'");
+    assert_string_equal(message, "the guest would see other hardware:\n"
+                                 "line 1, column 1: <disk> vda: is missing\n"
+                                 "line 47, column 5: <disk> vdb: is new");
+}
+
 /* All differences in one error, by line. */
 static void test_all_listed(void **state)
 {
@@ -146,6 +157,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_differences),
         cmocka_unit_test(test_free_to_change),
+        cmocka_unit_test(test_once),
         cmocka_unit_test(test_all_listed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

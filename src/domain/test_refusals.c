@@ -121,6 +121,8 @@ static const struct {
     {"<serial type='pty'/><serial type='pty'/><serial type='pty'/><serial type='pty'/>"
      "<serial type='pty'/>",
      "at most 4 serial ports"},
+    {"<serial type='pty'/><console type='pty'/>\n<console type='pty'/>",
+     "line 7, column 1: <console>: only the first <console> can stand for a <serial>"},
     {"<channel type='spicevmc'><target type='virtio' name='com.redhat.spice.0'/></channel>",
      "line 6, column 10: <channel>: type='spicevmc' is not supported"},
     {"<graphics type='vnc' passwd='secret'/>",
