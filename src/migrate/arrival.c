@@ -213,13 +213,15 @@ static int run_guest(struct arrival *a, struct error **err)
     return 0;
 }
 
-/* What is left of post-copy once the guest runs here. */
+/* What is left of post-copy once the guest runs here. QEMU's last word goes to the source; its END
+ * says that it has come there, and only then may the connection close. */
 static void await_rest(struct arrival *a)
 {
     CLEANUP_ERROR struct error *err = NULL;
     char status[32];
     struct relay_status stream;
-    while (look(a, status, &stream, &err) == 0 && strcmp(status, "completed") != 0)
+    while (look(a, status, &stream, &err) == 0 &&
+           (strcmp(status, "completed") != 0 || !stream.ended))
         if (arrival_wait(a, DEADLINE_NEVER, &err) < 0)
             break;
     if (err)

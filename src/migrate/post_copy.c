@@ -24,10 +24,10 @@ int post_copy_finish(struct migration *m, struct error **err)
     char status[32];
     for (;;) {
         migration_qemu_status(m, status);
-        if (strcmp(status, "completed") == 0) {
+        if (strcmp(status, "completed") == 0)
             relay_commit(m->relay);
-            return 0;
-        }
+        if (relay_status(m->relay).ended)
+            return 0; /* the destination has waited for that */
         if (strcmp(status, "failed") == 0 || strcmp(status, "postcopy-paused") == 0) {
             error_set(err, ERROR_UNREACHABLE,
                       "VM %s: the network was cut in post-copy: part of its memory is still here",
