@@ -2,6 +2,7 @@
 """What tests of moves share: guests that are listened to, and what a move may leave on a host."""
 
 import os
+import re
 import signal
 import sqlite3
 
@@ -97,6 +98,12 @@ class MoveCase(LabCase):
         """The guest checks all of its memory anew, and nothing was ever wrong with it."""
         heart.wait_rounds(rounds, PATIENCE)
         self.assertEqual(heart.problems(), [])
+
+    def assert_nothing_logged(self, *agents):
+        """No agent had anything to complain about."""
+        for agent in agents:
+            bad = re.findall(r"^(?:error|warning)\b.*", agent.log_tail(1 << 20), re.MULTILINE)
+            self.assertEqual(bad, [], f"agent {agent.name}")
 
     def assert_completed(self, report):
         self.assertEqual(report["outcome"], "completed", report)
