@@ -3,6 +3,7 @@
 #
 #   make demo      sets the machine up, builds, and moves a VM between two hosts on this machine
 #   make check     sets the machine up and runs every check that there is
+#   make bench     measures Mudanza and virsh side by side
 #   make           builds build/mudanza and build/mudanzad
 #   make install   installs them (PREFIX=/usr/local, DESTDIR=)
 PREFIX ?= /usr/local
@@ -29,6 +30,12 @@ unit asan tsan fuzz tidy integration:
 	@scripts/setup check
 	@scripts/check $@
 
+# Side by side with virsh; CASES=a,b and REPEAT=n choose less or more.
+bench:
+	@scripts/setup bench
+	@$(MAKE) --no-print-directory programs
+	@bench/run $(if $(CASES),--cases $(CASES)) $(if $(REPEAT),--repeat $(REPEAT))
+
 format:
 	@find src tests \( -name '*.c' -o -name '*.h' \) -print0 | xargs -0 clang-format -i
 
@@ -39,4 +46,4 @@ install: programs
 clean:
 	@rm -rf build
 
-.PHONY: programs demo check unit asan tsan fuzz tidy integration format install clean
+.PHONY: programs demo check bench unit asan tsan fuzz tidy integration format install clean

@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""libvirt on two hosts of a lab: a libvirtd each, with state of its own.
+
+A libvirtd refuses to migrate to a host with its own UUID, so each gets a host_uuid and a host name
+(a UTS namespace). Its state directories are bind mounts in a mount namespace of its own, so that
+nothing of the machine's libvirt is touched.
+"""
+
+import subprocess
+import time
+from pathlib import Path
+
+LIBVIRTD = Path("/usr/sbin/libvirtd")
+START = r"""
+set -eu
+directory=$1 name=$2 number=$3
+hostname "$name"
+mkdir -p "$directory"/etc "$directory"/run "$directory"/varlib "$directory"/log "$directory"/cache
+cp -an /etc/libvirt/. "$directory/etc/"
+mount --make-rprivate /
+mount --bind "$directory/etc" /etc/libvirt
+mount --bind "$directory/varlib" /var/lib/libvirt
+mount --bind "$directory/log" /var/log/libvirt
+mount --bind "$directory/cache" /var/cache/libvirt
+cat >/etc/libvirt/libvirtd.conf <<X
+unix_sock_dir = "$directory/sock"
+host_uuid = "00000000-0000-4000-8000-00000000000$number"
+auth_unix_rw = "none"
+X
+cat >/etc/libvirt/qemu.conf <<X
+user = "root"
+group = "root"
+security_driver = "none"
+remember_owner = 0
+cgroup_controllers = [ ]
+namespaces = [ ]
+stdio_handler = "file"
+X
+mkdir -p "$directory/sock"
+mount --bind "$directory/run" /run
+exec libvirtd
+"""
+
+
+class Libvirt:
+    """libvirtd on one host."""
+
+    def __init__(self, host, number):
+        self.host = host
+        self.directory = host.directory / "libvirt"
+        self.directory.mkdir()
+        self.log = open(self.directory / "out", "wb")
+        self.uri = f"qemu+unix:///system?socket={self.directory}/sock/libvirt-sock"
+        self.process = host.popen("unshare", "-m", "--uts", "bash", "-c", START, "libvirtd",
+                                  self.directory, f"host{host.name}", number,
+                                  stdout=self.log, stderr=subprocess.STDOUT)
+        self._wait_ready()
+
+    def _wait_ready(self):
+        for _ in range(300):  # libvirtd outside of systemd has no readiness to wait for
+            if self.virsh("list", check=False).returncode == 0:
+                return
+            if self.process.poll() is not None:
+                break
+            time.sleep(0.1)
+        raise RuntimeError(f"libvirtd on {self.host.name} does not start:\n"
+                           f"{(self.directory / 'out').read_text()}")
+
+    def virsh(self, *words, check=True):
+        return self.host.run("virsh", "-c", self.uri, *words, check=check, capture_output=True,
+                             text=True)
+
+    def define_and_start(self, xml):
+        path = self.directory / "domain.xml"
+        path.write_text(xml, encoding="utf-8")
+        self.virsh("define", path)
+        self.virsh("start", xml.split("<name>")[1].split("<")[0])
+
+    def migrate(self, vm, other, *options):
+        """The whole command; `other` is the Libvirt of the destination."""
+        self.virsh("migrate", "--live", "--persistent", "--undefinesource", "--unsafe", *options,
+                   vm, other.uri, "--migrateuri", f"tcp://{other.host.address}")
+
+    def destroy(self, vm):
+        self.virsh("destroy", vm)
+        self.virsh("undefine", vm)
+
+    def version(self):
+        return self.virsh("version", "--daemon").stdout.split("library: libvirt ")[1].split()[0]
