@@ -31,7 +31,7 @@ static const json_t *most(struct vm_host *host, const struct domain *domain, str
     const json_t *known = json_object_get(kept, key);
     if (known)
         return known;
-    json_t *features = probe_cpu_expand(emulator, kvm, "none", kvm ? "host" : "max", NULL, err);
+    json_t *features = probe_cpu_expand(emulator, kvm, "q35", kvm ? "host" : "max", NULL, err);
     if (!features)
         return NULL;
     json_object_set_new(kept, key, features);
