@@ -37,11 +37,12 @@ class Agent:
     """mudanzad on a host, with directories of its own below the lab's.
 
     emulator: path of a QEMU binary (paths.QEMU_7, paths.QEMU_10); qemu_user: whom QEMU runs as
-    (None: the agent's default); listen: whether it takes calls from other agents; address: where.
+    (None: the agent's default); listen: whether it takes calls from other agents; address: where;
+    within: words before the agent's own, which set up what only this host has and end in "exec".
     """
 
     def __init__(self, host, name=None, *, emulator=paths.QEMU_7, qemu_user=None, listen=True,
-                 address=None, port=PORT, options=(), environment=None):
+                 address=None, port=PORT, options=(), environment=None, within=()):
         self.host = host
         self.name = name or host.name
         self.port = port
@@ -55,7 +56,7 @@ class Agent:
         self.process = None
         self.directory.mkdir()
         self.directory.chmod(0o755)
-        self.words = [paths.MUDANZAD, "--name", self.name, "--state-dir", self.state_directory,
+        self.words = [*within, paths.MUDANZAD, "--name", self.name, "--state-dir", self.state_directory,
                       "--run-dir", self.run_directory, "--socket", self.socket,
                       "--emulator", self.emulator]
         if listen:
