@@ -155,6 +155,10 @@ def hop(source: Qemu, folder: Path, number: int, command: list[str], options) ->
     destination.call("migrate-incoming", uri=uri)
     source.call("migrate-set-capabilities",
                 capabilities=[{"capability": "pause-before-switchover", "state": True}])
+    source.call("migrate-set-parameters",
+                **{"downtime-limit": options.downtime, "max-bandwidth": 256 << 20})
+    if options.stop:
+        source.call("stop")
     source.call("migrate", uri=uri)
     source.migration("pre-switchover")
     before = source.ram(size)
@@ -165,7 +169,8 @@ def hop(source: Qemu, folder: Path, number: int, command: list[str], options) ->
     loaded = destination.ram(size)
     if differences(before, after):
         print(f"hop {number}: the source changed after pre-switchover")
-    print(f"hop {number}: {len(differences(after, loaded))} bytes differ")
+    rounds = source.call("query-migrate")["ram"]["dirty-sync-count"]
+    print(f"hop {number}: {len(differences(after, loaded))} bytes differ, {rounds} rounds")
     right = before == after and judge(after, loaded, options.smp)
     if options.strict:
         right = after == loaded
@@ -183,12 +188,15 @@ def main() -> int:
     parser.add_argument("--cpu", default="qemu64,pni=off")
     parser.add_argument("--smp", type=int, default=1)
     parser.add_argument("--memory", type=int, default=64, help="MiB, below 2 GiB")
+    parser.add_argument("--append", default="mem=64K rate=16", help="the guest's command line")
+    parser.add_argument("--downtime", type=int, default=300, help="downtime-limit, ms")
+    parser.add_argument("--stop", action="store_true", help="stop the guest first: non-live")
     parser.add_argument("--hops", type=int, default=1)
     parser.add_argument("--strict", action="store_true", help="no difference is allowed")
     options = parser.parse_args()
     arguments = ["-accel", options.accel, "-M", options.machine, "-cpu", options.cpu,
                  "-smp", str(options.smp), "-m", str(options.memory), "-display", "none",
-                 "-nodefaults", "-kernel", options.guest, "-append", "mem=64K rate=16"]
+                 "-nodefaults", "-kernel", options.guest, "-append", options.append]
     right = True
     with tempfile.TemporaryDirectory() as name, contextlib.ExitStack() as stack:
         folder = Path(name)
