@@ -26,22 +26,6 @@ static int tap_denied(struct error **err, const char *what, int errnum)
     return error_hint(err, "run the agent as root, or use <interface type='user'>");
 }
 
-int tap_mac(const char *guest, unsigned char mac[6], struct error **err)
-{
-    char hex[13] = "";
-    bool right = strlen(guest) == 17;
-    for (size_t i = 0; right && i < 17; i++) {
-        if (i % 3 == 2)
-            right = guest[i] == ':';
-        else
-            hex[i - i / 3] = guest[i];
-    }
-    if (!right || text_unhex(hex, mac, 6, NULL) < 0)
-        return error_set(err, ERROR_INVALID, "'%s' is not a MAC address", guest);
-    mac[0] = mac[0] == 0xfe ? 0xfa : 0xfe; /* another one than the guest's, in any case */
-    return 0;
-}
-
 /* Fills in a request's name; a name too long is refused. */
 static int tap_name(struct ifreq *request, const char *name, struct error **err)
 {
@@ -81,14 +65,18 @@ static int tap_bring_up(int control, const char *name, struct error **err)
     return 0;
 }
 
-static int tap_set_mac(int control, const char *name, const char *guest, struct error **err)
+/* The kernel gave the device a random MAC. With such a high first byte a bridge, which takes the
+ * lowest MAC of its ports, keeps its own. It is not derived from the guest's: while a VM moves,
+ * both hosts have a tap device for it, and a bridge that did take such a MAC (its uplink's may be
+ * higher still) could not be reached from the other, which would take the MAC for its own tap's. */
+static int tap_raise_mac(int control, const char *name, struct error **err)
 {
     struct ifreq request;
-    unsigned char mac[6];
-    if (tap_mac(guest, mac, err) < 0 || tap_name(&request, name, err) < 0)
+    if (tap_name(&request, name, err) < 0)
         return -1;
-    request.ifr_hwaddr.sa_family = ARPHRD_ETHER;
-    memcpy(request.ifr_hwaddr.sa_data, mac, sizeof(mac));
+    if (ioctl(control, SIOCGIFHWADDR, &request) < 0)
+        return error_errno(err, errno, "%s", name);
+    request.ifr_hwaddr.sa_data[0] = (char)0xfe;
     if (ioctl(control, SIOCSIFHWADDR, &request) < 0)
         return tap_denied(err, "setting the tap device's MAC", errno);
     return 0;
@@ -167,7 +155,7 @@ int tap_open(const struct domain_interface *interface, bool kvm, int *vhost_fd, 
     if (control < 0)
         return error_errno(err, errno, "socket");
     CLEANUP_CLOSE int fd = tap_create(interface->ifname, name, err);
-    if (fd < 0 || tap_set_mac(control, name, interface->mac, err) < 0)
+    if (fd < 0 || tap_raise_mac(control, name, err) < 0)
         return -1;
     if (bridge && tap_attach(control, name, bridge, err) < 0)
         return error_prefix(err, "bridge '%s'", bridge);

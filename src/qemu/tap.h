@@ -6,11 +6,8 @@
 #include "base/error.h"
 #include "domain/domain.h"
 
-/* See struct qemu_host_ops.tap. The device goes away with the last copy of the descriptor. */
+/* See struct qemu_host_ops.tap. The device goes away with the last copy of the descriptor. Its own
+ * MAC on the host is a random one that begins with fe. */
 int tap_open(const struct domain_interface *interface, bool kvm, int *vhost_fd, struct error **err);
-
-/* The host side's MAC: the guest's with a first byte so high that a bridge, which takes the lowest
- * MAC of its ports, does not change its own. `guest` is "xx:xx:xx:xx:xx:xx". */
-int tap_mac(const char *guest, unsigned char mac[6], struct error **err);
 
 #endif

@@ -7,7 +7,8 @@
 
 All of a host's network is in its bridge br0, so that a guest's tap device in br0 is in one segment
 with every host, wherever the guest runs. The addresses are the same in every lab: namespaces keep
-labs apart, their names carry the pid.
+labs apart, their names carry the pid. A br0 has a MAC of its own that stays: one that it took from
+a guest's tap device would leave with that, and the host could not be reached for a while.
 """
 
 import atexit
@@ -53,7 +54,8 @@ class Host:
         for words in (("-n", self.namespace, "link", "set", "lo", "up"),
                       ("-n", lab.switch, "link", "add", f"p{name}", "master", "sw", "type", "veth",
                        "peer", "name", "eth0", "netns", self.namespace),
-                      ("-n", self.namespace, "link", "add", "br0", *BRIDGE),
+                      ("-n", self.namespace, "link", "add", "br0", "address",
+                       f"02:00:00:00:00:{number:02x}", *BRIDGE),
                       ("-n", self.namespace, "link", "set", "eth0", "master", "br0"),
                       ("-n", self.namespace, "addr", "add", f"{self.address}/24", "dev", "br0"),
                       ("-n", self.namespace, "addr", "add", f"{self.address6}/64", "dev", "br0",
