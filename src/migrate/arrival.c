@@ -20,6 +20,8 @@
 
 /* From Prepare to the data connection. */
 #define ATTACH_MS 30000
+/* Between two tries at what must not fail: ending QEMU, the journal on a full disk. */
+#define TRY_AGAIN_MS 1000
 
 struct arrival {
     struct arrival *next;
@@ -106,6 +108,15 @@ static int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **e
     if (clock_now_ns() >= deadline_ns)
         return error_set(err, ERROR_TIMEOUT, "the source did not go on in time");
     return 0;
+}
+
+/* Before another try at what must succeed. True when the agent ends. */
+static bool wait_again(struct arrival *a)
+{
+    fd_wait(a->wake_fd, POLLIN, -1, clock_deadline_ns(TRY_AGAIN_MS), NULL);
+    fd_event_clear(a->wake_fd);
+    LOCK_SCOPE(&a->lock);
+    return a->ending;
 }
 
 static int take_data(struct arrival *a, struct error **err)
@@ -247,16 +258,26 @@ static void settle(struct arrival *a)
     log_info(a->vm->name, "arrived from %s", a->peer_name);
 }
 
-static void undo(struct arrival *a, const struct error *why)
+/* QEMU is gone and the journal says so. No entry is the durable word "never ran here": the job's
+ * UUID never comes again. */
+static bool undone(struct arrival *a)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    log_warning(a->vm->name, "arrival from %s undone: %s", a->peer_name, why->message);
+    if (vm_end(a->vm, &err) == 0 && journal_delete(a->context->store, a->job, false, &err) == 0)
+        return true;
+    log_error(a->vm->name, "undoing its arrival: %s; trying again", err->message);
+    return false;
+}
+
+/* The source may resume the VM on our word alone, so that it is given only once it is durable.
+ * Until then, and if the agent ends before, the source stays in doubt and asks. */
+static void undo(struct arrival *a, const struct error *why)
+{
+    log_warning(a->vm->name, "arrival from %s is undone: %s", a->peer_name, why->message);
     let_go(a);
-    if (vm_end(a->vm, &err) < 0)
-        log_error(a->vm->name, "%s", err->message);
-    /* No entry is the durable word "never ran here": the job's UUID never comes again. */
-    else if (journal_delete(a->context->store, a->job, false, &err) < 0)
-        log_error(a->vm->name, "%s", err->message);
+    while (!undone(a))
+        if (wait_again(a))
+            return;
     tell(a, json_pack("{s:s, s:o}", "event", "failed", "error", json_from_error(why)));
 }
 

@@ -104,7 +104,7 @@ static void check_memory(struct migrate_context *context, const struct domain *d
                          json_t *problems)
 {
     struct error *err = NULL;
-    uint64_t available;
+    uint64_t available = 0;
     char have[TEXT_SIZE_MAX], need[TEXT_SIZE_MAX];
     if (check_memory_available(context, &available, &err) < 0) {
         problem_add(problems, "memory", err);

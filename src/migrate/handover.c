@@ -147,10 +147,10 @@ static int learn_outcome(struct migration *m, struct error **err)
         return error_move(err, STEAL(why));
     }
     log_warning(m->vm->name, "handover to %s: %s; asking for the outcome", m->peer.host.name,
-                why->message);
+                why ? why->message : "no answer");
     if (handover_resolve(m, err) == 0)
         return 0;
-    return error_prefix(err, "%s", why->message);
+    return error_prefix(err, "%s", why ? why->message : "no answer");
 }
 
 int handover_run(struct migration *m, struct error **err)

@@ -8,13 +8,13 @@
 
 #include "base/text.h"
 
-static const int dash_after[] = {4, 6, 8, 10, 16}; /* bytes */
+static const size_t dash_after[] = {4, 6, 8, 10, 16}; /* bytes */
 
 void job_id_from_bytes(const uint8_t bytes[16], char text[JOB_ID_SIZE])
 {
-    int from = 0;
+    size_t from = 0;
     for (size_t i = 0; i < ARRAY_SIZE(dash_after); i++) {
-        text_hex(bytes + from, (size_t)(dash_after[i] - from), text);
+        text_hex(bytes + from, dash_after[i] - from, text);
         text += 2 * (dash_after[i] - from);
         from = dash_after[i];
         *text++ = from == 16 ? '\0' : '-';

@@ -26,7 +26,7 @@ static uint32_t read32(const uint8_t *bytes)
 
 static bool clock_sane(const uint8_t *clock)
 {
-    int shift = (int8_t)clock[SHIFT];
+    int shift = clock[SHIFT] < 128 ? clock[SHIFT] : clock[SHIFT] - 256;
     return read32(clock + PAD0) == 0 && clock[PAD] == 0 && clock[PAD + 1] == 0 &&
            (clock[MULTIPLIER + 3] & 0x80) && shift > -32 && shift < 32;
 }

@@ -13,7 +13,7 @@ enum migrate_phase { PHASE_PLAN, PHASE_PREPARE, PHASE_COPY, PHASE_HANDOVER, PHAS
 #define PHASE_COUNT (PHASE_CONFIRM + 1)
 
 /* The largest NVRAM file that travels with an offline move; OVMF's have at most 4 MiB. */
-#define NVRAM_MAX (6 * 1024 * 1024)
+#define NVRAM_MAX ((size_t)6 * 1024 * 1024)
 
 enum migrate_outcome { OUTCOME_COMPLETED, OUTCOME_ABORTED, OUTCOME_FAILED, OUTCOME_IN_DOUBT };
 

@@ -46,7 +46,7 @@ static int check(const struct migrate_options *options, struct error **err)
 {
     if (in_range("bandwidth", options->bandwidth, 0, INT64_C(1) << 50, err) < 0 ||
         in_range("downtime", options->downtime_ms, 1, MIGRATE_DOWNTIME_MAX_MS, err) < 0 ||
-        in_range("timeout", options->timeout_s, 0, 7 * 24 * 3600, err) < 0)
+        in_range("timeout", options->timeout_s, 0, INT64_C(7) * 24 * 3600, err) < 0)
         return -1;
     if (options->new_name && !domain_name_valid(options->new_name))
         return error_set(err, ERROR_INVALID, "'%s' cannot be a VM's name", options->new_name);

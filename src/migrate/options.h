@@ -14,7 +14,7 @@ enum migrate_mode { MIGRATE_AUTO, MIGRATE_LIVE, MIGRATE_NON_LIVE, MIGRATE_OFFLIN
 /* The highest downtime a live move may plan with when nobody says otherwise: what QEMU itself
  * allows by default. */
 #define MIGRATE_DOWNTIME_DEFAULT_MS 300
-#define MIGRATE_DOWNTIME_MAX_MS     (2000 * 1000) /* QEMU's own bound */
+#define MIGRATE_DOWNTIME_MAX_MS     INT64_C(2000000) /* QEMU's own bound */
 
 struct migrate_options {
     enum migrate_mode mode;

@@ -220,9 +220,9 @@ static int method_forget(void *context, struct varlink_call *call, json_t **repl
 static int write_nvram(const struct domain *domain, const char *hex, struct error **err)
 {
     size_t size = strlen(hex) / 2;
-    CLEANUP_FREE uint8_t *data = malloc(size + 1);
     if (!domain->nvram)
         return error_set(err, ERROR_INVALID, "NVRAM for a VM without <nvram>");
+    CLEANUP_FREE uint8_t *data = malloc(size + 1);
     if (!data || size > NVRAM_MAX || text_unhex(hex, data, size, err) < 0)
         return error_set(err, ERROR_INVALID, "NVRAM: not hex, or larger than it may be");
     if (access(domain->nvram, F_OK) == 0) {

@@ -17,7 +17,7 @@
 
 /* One read from QEMU, and one TLS write. Larger pieces gain nothing measurable; smaller ones cost
  * system calls. */
-#define RELAY_PIECE (256 * 1024)
+#define RELAY_PIECE ((size_t)256 * 1024)
 
 /* What arrives in frames from the peer, on its way to QEMU. */
 struct inflow {

@@ -49,7 +49,7 @@ json_t *progress_make(const struct migration *m)
 static int64_t phase_ms(const struct migration *m, enum migrate_phase phase)
 {
     int64_t end_ns = 0;
-    for (int next = phase + 1; next <= PHASE_COUNT && !end_ns; next++)
+    for (int next = (int)phase + 1; next <= PHASE_COUNT && !end_ns; next++)
         end_ns = m->phase_ns[next];
     return ms_between(m->phase_ns[phase], end_ns);
 }

@@ -127,7 +127,7 @@ static int make_nvram(const struct domain *live, struct error **err)
         return error_hint(err, "add template='FILE' to <nvram>, or copy the file there");
     }
     size_t size;
-    CLEANUP_FREE char *data = file_read(live->nvram_template, 64 * 1024 * 1024, &size, err);
+    CLEANUP_FREE char *data = file_read(live->nvram_template, (size_t)64 * 1024 * 1024, &size, err);
     if (!data)
         return error_prefix(err, "NVRAM template");
     return file_write_atomic(live->nvram, data, size, 0600, err);

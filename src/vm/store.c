@@ -99,10 +99,12 @@ sqlite3_stmt *store_prepare(struct store *store, struct error **err, const char 
     va_list args;
     va_start(args, types);
     for (int i = 0; types[i]; i++) {
+        /* clang-tidy 14 loses track of a va_list in a loop. NOLINTBEGIN(*valist*) */
         if (types[i] == 'i')
             sqlite3_bind_int64(statement, i + 1, va_arg(args, int64_t));
         else
             sqlite3_bind_text(statement, i + 1, va_arg(args, const char *), -1, SQLITE_TRANSIENT);
+        /* NOLINTEND(*valist*) */
     }
     va_end(args);
     return statement;
