@@ -92,7 +92,7 @@ static void parse_udp(struct reader *reader, struct char_device *device, xmlNode
         bool bind = text_equal(reader_choice(reader, source, "mode", modes), "bind");
         char **host = bind ? &device->bind_host : &device->host;
         char **service = bind ? &device->bind_service : &device->service;
-        if (*service) {
+        if (*host || *service) {
             reader_fault(reader, source, NULL, ERROR_INVALID, "a second source of this mode");
             continue;
         }

@@ -101,10 +101,10 @@ static void test_scsi_units(void **state)
 {
     (void)state;
     CLEANUP_TEXT struct text devices = {0};
-    for (char letter = 'a'; letter <= 'p'; letter++)
+    for (const char *letter = "abcdefghijklmnop"; *letter; letter++)
         text_append(&devices,
                     "<disk type='file'><source file='/%c'/><target dev='sd%c' bus='scsi'/></disk>",
-                    letter, letter);
+                    *letter, *letter);
     CLEANUP_FREE char *xml = support_wrap(devices.data);
     CLEANUP_DOMAIN struct domain *domain = support_parse(xml);
     assert_int_equal(domain_assign(domain, &support_host, NULL), 0);

@@ -116,6 +116,9 @@ static const struct {
      "'a,b' is no host"},
     {"<serial type='tcp'><source mode='bind' host='a' service='65536'/></serial>",
      "service='65536' is not between 0 and 65535"},
+    {"<serial type='udp'><source mode='connect' host='a'/><source mode='connect' host='b' "
+     "service='1'/></serial>",
+     "a second source of this mode"},
     {"<serial type='pty'/><serial type='pty'><target port='0'/></serial>",
      "serial port 0 is given twice"},
     {"<serial type='pty'/><serial type='pty'/><serial type='pty'/><serial type='pty'/>"
