@@ -5,21 +5,11 @@
 #include <limits.h>
 #include <time.h>
 
-static int64_t clock_read_ns(clockid_t clock)
-{
-    struct timespec now;
-    clock_gettime(clock, &now);
-    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
-}
-
 int64_t clock_now_ns(void)
 {
-    return clock_read_ns(CLOCK_MONOTONIC);
-}
-
-int64_t clock_wall_ns(void)
-{
-    return clock_read_ns(CLOCK_REALTIME);
+    struct timespec now;
+    clock_gettime(CLOCK_MONOTONIC, &now);
+    return (int64_t)now.tv_sec * NS_PER_S + now.tv_nsec;
 }
 
 int64_t clock_deadline_ns(int64_t ms)

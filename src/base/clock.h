@@ -20,7 +20,4 @@ int64_t clock_deadline_ns(int64_t ms);
 /* Milliseconds until `deadline_ns` for poll(2): rounded up, 0 when passed, -1 for never. */
 int clock_poll_ms(int64_t deadline_ns);
 
-/* CLOCK_REALTIME now, in nanoseconds since the epoch: for records people read, never for waits. */
-int64_t clock_wall_ns(void);
-
 #endif

@@ -5,7 +5,6 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -71,22 +70,12 @@ int fd_write_full(int fd, const void *buffer, size_t size, struct error **err)
     return 0;
 }
 
-static int change_flag(int fd, int get, int set, int flag, bool on, struct error **err)
-{
-    int flags = fcntl(fd, get);
-    if (flags < 0 || fcntl(fd, set, on ? flags | flag : flags & ~flag) < 0)
-        return error_errno(err, errno, "fcntl");
-    return 0;
-}
-
 int fd_set_nonblocking(int fd, bool on, struct error **err)
 {
-    return change_flag(fd, F_GETFL, F_SETFL, O_NONBLOCK, on, err);
-}
-
-int fd_set_cloexec(int fd, bool on, struct error **err)
-{
-    return change_flag(fd, F_GETFD, F_SETFD, FD_CLOEXEC, on, err);
+    int flags = fcntl(fd, F_GETFL);
+    if (flags < 0 || fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0)
+        return error_errno(err, errno, "fcntl");
+    return 0;
 }
 
 void fd_event_signal(int event_fd)
@@ -103,49 +92,4 @@ void fd_event_clear(int event_fd)
     if (poll(&ready, 1, 0) == 1)
         while (read(event_fd, &count, sizeof(count)) < 0 && errno == EINTR)
             ;
-}
-
-union rights {
-    char space[CMSG_SPACE(sizeof(int))];
-    struct cmsghdr align;
-};
-
-int fd_send(int socket_fd, int fd, struct error **err)
-{
-    char byte = 0;
-    union rights control = {0};
-    struct iovec payload = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &payload,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    header->cmsg_level = SOL_SOCKET;
-    header->cmsg_type = SCM_RIGHTS;
-    header->cmsg_len = CMSG_LEN(sizeof(int));
-    memcpy(CMSG_DATA(header), &fd, sizeof(int));
-    if (sendmsg(socket_fd, &message, MSG_NOSIGNAL) != 1)
-        return error_errno(err, errno, "sending a descriptor");
-    return 0;
-}
-
-int fd_receive(int socket_fd, struct error **err)
-{
-    char byte = 0;
-    union rights control = {0};
-    struct iovec payload = {.iov_base = &byte, .iov_len = 1};
-    struct msghdr message = {.msg_iov = &payload,
-                             .msg_iovlen = 1,
-                             .msg_control = control.space,
-                             .msg_controllen = sizeof(control.space)};
-    ssize_t got = recvmsg(socket_fd, &message, MSG_CMSG_CLOEXEC);
-    if (got < 0)
-        return error_errno(err, errno, "receiving a descriptor");
-    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
-    if (!header || header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS ||
-        header->cmsg_len != CMSG_LEN(sizeof(int)))
-        return error_set(err, ERROR_CORRUPT, "receiving a descriptor: none came");
-    int fd;
-    memcpy(&fd, CMSG_DATA(header), sizeof(int));
-    return fd;
 }

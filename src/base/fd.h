@@ -24,14 +24,9 @@ int fd_write_full(int fd, const void *buffer, size_t size, struct error **err);
 int fd_wait(int fd, short events, int cancel_fd, int64_t deadline_ns, struct error **err);
 
 int fd_set_nonblocking(int fd, bool on, struct error **err);
-int fd_set_cloexec(int fd, bool on, struct error **err);
 
 /* Adds 1 to an eventfd; reads it back to zero without blocking. */
 void fd_event_signal(int event_fd);
 void fd_event_clear(int event_fd);
-
-/* Sends or receives one descriptor with one byte of payload over a UNIX socket (SCM_RIGHTS). */
-int fd_send(int socket_fd, int fd, struct error **err);
-int fd_receive(int socket_fd, struct error **err);
 
 #endif

@@ -31,15 +31,6 @@ int json_need_int(const json_t *object, const char *key, int64_t *value, struct 
     return 0;
 }
 
-int json_need_bool(const json_t *object, const char *key, bool *value, struct error **err)
-{
-    json_t *member = json_object_get(object, key);
-    if (need(object, key, member, json_is_boolean(member), "a boolean", err) < 0)
-        return -1;
-    *value = json_is_true(member);
-    return 0;
-}
-
 int json_need_object(const json_t *object, const char *key, json_t **value, struct error **err)
 {
     json_t *member = json_object_get(object, key);

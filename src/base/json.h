@@ -22,7 +22,6 @@ static inline void cleanup_json_function(json_t **value)
  */
 int json_need_string(const json_t *object, const char *key, const char **value, struct error **err);
 int json_need_int(const json_t *object, const char *key, int64_t *value, struct error **err);
-int json_need_bool(const json_t *object, const char *key, bool *value, struct error **err);
 int json_need_object(const json_t *object, const char *key, json_t **value, struct error **err);
 int json_need_array(const json_t *object, const char *key, json_t **value, struct error **err);
 

@@ -48,32 +48,11 @@ static void test_wait_is_cancelled_timed_out_or_ready(void **state)
     close(pair[1]);
 }
 
-static void test_a_descriptor_travels(void **state)
-{
-    (void)state;
-    int pair[2], pipes[2];
-    CLEANUP_ERROR struct error *err = NULL;
-    assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM, 0, pair), 0);
-    assert_int_equal(pipe(pipes), 0);
-    assert_ok(fd_send(pair[0], pipes[1], &err), err);
-    CLEANUP_CLOSE int copy = fd_receive(pair[1], &err);
-    assert_ok(copy, err);
-    assert_ok(fd_write_full(copy, "z", 1, &err), err);
-    char byte;
-    assert_ok(fd_read_full(pipes[0], &byte, 1, &err), err);
-    assert_int_equal(byte, 'z');
-    for (int i = 0; i < 2; i++) {
-        close(pair[i]);
-        close(pipes[i]);
-    }
-}
-
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_short_read_names_both_counts),
         cmocka_unit_test(test_wait_is_cancelled_timed_out_or_ready),
-        cmocka_unit_test(test_a_descriptor_travels),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -113,7 +113,6 @@ int handover_resolve(struct migration *m, struct error **err);
 int post_copy_start(struct migration *m, struct error **err);
 /* The guest runs at the destination: sends what is left. */
 int post_copy_finish(struct migration *m, struct error **err);
-const char *migrate_phase_name(enum migrate_phase phase);
 
 json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
                     const struct error *why);

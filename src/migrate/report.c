@@ -7,11 +7,6 @@
 static const char *const phase_names[] = {"plan", "prepare", "copy", "handover", "confirm"};
 static const char *const outcome_names[] = {"completed", "aborted", "failed", "in_doubt"};
 
-const char *migrate_phase_name(enum migrate_phase phase)
-{
-    return phase_names[phase];
-}
-
 static int64_t ms_between(int64_t from_ns, int64_t to_ns)
 {
     return from_ns && to_ns > from_ns ? (to_ns - from_ns + NS_PER_MS / 2) / NS_PER_MS : 0;

@@ -9,13 +9,7 @@ static const char *const state_names[] = {
     [JOURNAL_PREPARED] = "prepared",
     [JOURNAL_COMMITTED] = "committed",
     [JOURNAL_OWNER] = "owner",
-    [JOURNAL_ABORTED] = "aborted",
 };
-
-const char *journal_state_name(enum journal_state state)
-{
-    return state_names[state];
-}
 
 int journal_put(struct store *store, const struct journal_entry *entry, struct error **err)
 {

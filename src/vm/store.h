@@ -60,12 +60,15 @@ int store_host_list(struct store *store, struct store_host **hosts, size_t *coun
                     struct error **err);
 void store_host_clear(struct store_host *host);
 
-/* The handover journal: one row a job and role. See docs/handover.md for the states. */
+/*
+ * The handover journal: one row a job and role. See docs/handover.md for the states. At a
+ * destination no row means that the job never ran there and never will: jobs' UUIDs do not come
+ * again.
+ */
 enum journal_state {
     JOURNAL_PREPARED,  /* source, destination: the job exists; nothing is decided */
     JOURNAL_COMMITTED, /* source: resumes only with the destination's word that it never ran */
     JOURNAL_OWNER,     /* destination: has every byte and may run the VM */
-    JOURNAL_ABORTED,   /* destination: never runs this job's VM */
 };
 
 struct journal_entry {
@@ -90,7 +93,6 @@ int journal_find(struct store *store, const char *job, bool source, struct journ
 int journal_list(struct store *store, struct journal_entry **entries, size_t *count,
                  struct error **err);
 void journal_entry_clear(struct journal_entry *entry);
-const char *journal_state_name(enum journal_state state);
 
 /* The last move's report of a VM (by name). *report is NULL when there is none. */
 int store_report_put(struct store *store, const char *name, const json_t *report,
