@@ -14,7 +14,8 @@ const struct command *const command_table[] = {
     &command_destroy,   &command_suspend,     &command_resume,
     &command_state,     &command_id,          &command_host_add,
     &command_host_list, &command_host_remove, &command_migrate,
-    &command_job,       &command_abort,       NULL,
+    &command_job,       &command_abort,       &command_demo,
+    NULL,
 };
 
 const struct option_spec command_common[] = {

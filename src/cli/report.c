@@ -63,7 +63,10 @@ static void add_row(struct table *table, const json_t *report)
         add_count(table, report, "rounds");
     else
         table_add(table, "-");
-    table_add(table, json_opt_bool(report, "verified", false) ? "yes" : "no");
+    if (ran)
+        table_add(table, json_opt_bool(report, "verified", false) ? "yes" : "no");
+    else
+        table_add(table, "-");
 }
 
 void report_table(const json_t *reports, struct text *out)
