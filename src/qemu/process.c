@@ -121,11 +121,18 @@ static bool read_start_time(const char *path, uint64_t *start_time)
     return parse_start_time(stat, start_time);
 }
 
-/* The agent's signal handlers and mask are not QEMU's business. */
+/* What the kernel knows as struct sigaction: all zero is SIG_DFL without flags. */
+struct kernel_sigaction {
+    unsigned long handler, flags, restorer, mask;
+};
+
+/* The agent's signal handlers and mask are not QEMU's business, nor what whoever started the agent
+ * left ignored. The system call, as glibc refuses the two signals that it keeps for itself. */
 static void launch_reset_signals(void)
 {
-    for (int number = 1; number < NSIG; number++)
-        signal(number, SIG_DFL); /* refused for a few; they are as they should be */
+    const struct kernel_sigaction standard = {0};
+    for (int number = 1; number < NSIG; number++) /* refused for SIGKILL and SIGSTOP */
+        syscall(SYS_rt_sigaction, number, &standard, NULL, sizeof(standard.mask));
     sigset_t none;
     sigemptyset(&none);
     sigprocmask(SIG_SETMASK, &none, NULL);
