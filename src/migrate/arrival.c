@@ -263,7 +263,8 @@ static void settle(struct arrival *a)
 static bool undone(struct arrival *a)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    if (vm_end(a->vm, &err) == 0 && journal_delete(a->context->store, a->job, false, &err) == 0)
+    if (vm_end_unused(a->vm, &err) == 0 &&
+        journal_delete(a->context->store, a->job, false, &err) == 0)
         return true;
     log_error(a->vm->name, "undoing its arrival: %s; trying again", err->message);
     return false;
@@ -274,11 +275,18 @@ static bool undone(struct arrival *a)
 static void undo(struct arrival *a, const struct error *why)
 {
     log_warning(a->vm->name, "arrival from %s is undone: %s", a->peer_name, why->message);
-    let_go(a);
+    relay_stop(STEAL(a->relay)); /* QEMU's duplicate of our end of its socket ends with QEMU */
     while (!undone(a))
         if (wait_again(a))
             return;
     tell(a, json_pack("{s:s, s:o}", "event", "failed", "error", json_from_error(why)));
+}
+
+static void enter_list(struct arrival *a)
+{
+    LOCK_SCOPE(&a->context->lock);
+    a->next = a->context->arrivals;
+    a->context->arrivals = a;
 }
 
 static void leave_list(struct arrival *a)
@@ -292,6 +300,17 @@ static void leave_list(struct arrival *a)
     pthread_cond_broadcast(&a->context->idle);
 }
 
+/* Nothing of the job is left to do; drops the reference of whoever did it. */
+static void arrival_finish(struct arrival *a)
+{
+    pthread_mutex_lock(&a->lock);
+    a->finished = true;
+    pthread_cond_broadcast(&a->changed);
+    pthread_mutex_unlock(&a->lock);
+    leave_list(a);
+    arrival_put(a);
+}
+
 static void *arrival_thread(void *argument)
 {
     struct arrival *a = argument;
@@ -301,12 +320,7 @@ static void *arrival_thread(void *argument)
     else
         undo(a, err);
     vm_release(a->vm);
-    pthread_mutex_lock(&a->lock);
-    a->finished = true;
-    pthread_cond_broadcast(&a->changed);
-    pthread_mutex_unlock(&a->lock);
-    leave_list(a);
-    arrival_put(a);
+    arrival_finish(a);
     return NULL;
 }
 
@@ -499,13 +513,13 @@ static int ready_qemu(struct arrival *a, const json_t *capabilities, struct erro
 static int launch_thread(struct arrival *a, struct error **err)
 {
     pthread_t thread;
-    LOCK_SCOPE(&a->context->lock);
+    LOCK_SCOPE(&a->lock);
+    if (a->abort_asked)
+        return error_set(err, ERROR_CANCELLED, "aborted by the source");
     int failed = pthread_create(&thread, NULL, arrival_thread, a);
     if (failed)
         return error_errno(err, failed, "arrival thread");
     pthread_detach(thread);
-    a->next = a->context->arrivals;
-    a->context->arrivals = a;
     return 0;
 }
 
@@ -514,24 +528,24 @@ static int begin(struct arrival *a, struct domain *domain, const json_t *capabil
                  struct error **err)
 {
     CLEANUP_FREE char *claim = text_format("arriving from %s", a->peer_name);
-    a->memory = domain->memory;
-    a->vm = vm_receive(a->context->vms, domain, claim, err);
+    a->vm = vm_receive(a->context->vms, domain, claim, a->wake_fd, err);
     if (!a->vm)
         return -1;
     if (ready_qemu(a, capabilities, err) == 0 && launch_thread(a, err) == 0)
         return 0;
-    vm_end(a->vm, NULL);
+    vm_end_unused(a->vm, NULL);
     vm_release(a->vm);
     return -1;
 }
 
-static int refuse_problems(struct migrate_context *context, const struct domain *domain,
-                           struct error **err)
+/* The job counts among those that memory is reserved for, so that two that are prepared at the same
+ * time cannot both have the last of it. */
+static int reserve_memory(struct migrate_context *context, struct error **err)
 {
     uint64_t available;
     if (check_memory_available(context, &available, err) < 0)
         return -1;
-    if (domain->memory <= available)
+    if (available > 0)
         return 0;
     return error_set(err, ERROR_SYSTEM, "memory ran out since the plan was made");
 }
@@ -548,15 +562,17 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
     if (!domain)
         return -1;
     struct arrival *a = arrival_new(context, peer, job, parameters);
-    if ((key && !(a->key = verify_key_parse(key, err))) ||
-        refuse_problems(context, domain, err) < 0 || write_journal(a, domain, err) < 0) {
+    a->memory = domain->memory;
+    enter_list(a); /* an abort finds it from here on */
+    if ((key && !(a->key = verify_key_parse(key, err))) || reserve_memory(context, err) < 0 ||
+        write_journal(a, domain, err) < 0) {
         domain_free(domain);
-        arrival_free(a);
+        arrival_finish(a);
         return -1;
     }
     if (begin(a, domain, json_object_get(parameters, "capabilities"), err) == 0)
         return 0;
     journal_delete(context->store, job, false, NULL);
-    arrival_free(a);
+    arrival_finish(a);
     return -1;
 }

@@ -66,7 +66,7 @@ char *vm_log_tail(struct vm *vm)
     return process_log_tail(path);
 }
 
-int vm_connect_monitor(struct vm *vm, int64_t deadline_ns, struct error **err)
+int vm_connect_monitor(struct vm *vm, int cancel_fd, int64_t deadline_ns, struct error **err)
 {
     CLEANUP_FREE char *directory = vm_run_directory(vm->host, vm->uuid);
     CLEANUP_FREE char *monitor = text_format("%s/monitor", directory);
@@ -75,7 +75,7 @@ int vm_connect_monitor(struct vm *vm, int64_t deadline_ns, struct error **err)
     pthread_mutex_lock(&vm->lock);
     memset(&vm->guest, 0, sizeof(vm->guest));
     pthread_mutex_unlock(&vm->lock);
-    vm->qmp = qmp_connect(monitor, &handler, -1, deadline_ns, err);
+    vm->qmp = qmp_connect(monitor, &handler, cancel_fd, deadline_ns, err);
     if (!vm->qmp)
         return -1;
     if (qmp_execute(vm->qmp, "query-status", NULL, &status, err) < 0 ||
@@ -171,29 +171,6 @@ static int start_process(struct vm *vm, const struct domain *live, bool incoming
     return result;
 }
 
-int vm_launch(struct vm *vm, const struct domain *live, bool incoming, struct error **err)
-{
-    /* Written before the process exists too: an agent that dies in between finds it by its
-     * monitor. */
-    memset(&vm->process, 0, sizeof(vm->process));
-    if (remember_process(vm, live, incoming, err) < 0)
-        return -1;
-    if (start_process(vm, live, incoming, err) < 0) {
-        store_running_delete(vm->host->store, vm->uuid, NULL);
-        return error_prefix(err, "VM %s: starting QEMU", vm->name);
-    }
-    if (remember_process(vm, live, incoming, err) < 0 ||
-        vm_connect_monitor(vm, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), err) < 0) {
-        CLEANUP_FREE char *tail = vm_log_tail(vm);
-        process_end(&vm->process, 2000, NULL);
-        store_running_delete(vm->host->store, vm->uuid, NULL);
-        if (*tail)
-            error_hint(err, "QEMU said: %s", tail);
-        return error_prefix(err, "VM %s: starting QEMU", vm->name);
-    }
-    return 0;
-}
-
 static void remove_run_directory(struct vm *vm)
 {
     CLEANUP_FREE char *path = vm_run_directory(vm->host, vm->uuid);
@@ -205,6 +182,32 @@ static void remove_run_directory(struct vm *vm)
             unlinkat(dirfd(directory), entry->d_name, 0);
     closedir(directory);
     rmdir(path);
+}
+
+int vm_launch(struct vm *vm, const struct domain *live, bool incoming, int cancel_fd,
+              struct error **err)
+{
+    /* Written before the process exists too: an agent that dies in between finds it by its
+     * monitor. */
+    memset(&vm->process, 0, sizeof(vm->process));
+    if (remember_process(vm, live, incoming, err) < 0)
+        return -1;
+    if (start_process(vm, live, incoming, err) < 0) {
+        store_running_delete(vm->host->store, vm->uuid, NULL);
+        remove_run_directory(vm);
+        return error_prefix(err, "VM %s: starting QEMU", vm->name);
+    }
+    if (remember_process(vm, live, incoming, err) < 0 ||
+        vm_connect_monitor(vm, cancel_fd, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), err) < 0) {
+        CLEANUP_FREE char *tail = vm_log_tail(vm);
+        process_end(&vm->process, 2000, NULL);
+        store_running_delete(vm->host->store, vm->uuid, NULL);
+        remove_run_directory(vm);
+        if (*tail)
+            error_hint(err, "QEMU said: %s", tail);
+        return error_prefix(err, "VM %s: starting QEMU", vm->name);
+    }
+    return 0;
 }
 
 void vm_ended(struct vm *vm)

@@ -250,7 +250,7 @@ static void load_running(void *context, const struct store_running *running)
  * ending it loses nothing. */
 static void end_half_started(struct vm *vm)
 {
-    if (vm_connect_monitor(vm, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), NULL) == 0)
+    if (vm_connect_monitor(vm, -1, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), NULL) == 0)
         qmp_execute(vm->qmp, "quit", NULL, NULL, NULL);
     vm_ended(vm);
 }
@@ -265,7 +265,7 @@ static void adopt(struct vm *vm)
     }
     CLEANUP_CLOSE int process = process_open(&vm->process, &err);
     if (process < 0 ||
-        vm_connect_monitor(vm, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), &err) < 0) {
+        vm_connect_monitor(vm, -1, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), &err) < 0) {
         if (process >= 0) {
             /* It lives but does not talk: not ours to kill, and not to be started a second time. */
             log_error(vm->name, "adopting process %d: %s", (int)vm->process.pid, err->message);

@@ -169,7 +169,7 @@ int vm_start(struct vm *vm, bool paused, struct error **err)
     struct domain *live = vm_copy_domain(vm->definition, err);
     if (!live)
         return -1;
-    if (vm_launch(vm, live, false, err) < 0) {
+    if (vm_launch(vm, live, false, -1, err) < 0) {
         domain_free(live);
         return -1;
     }
@@ -225,12 +225,22 @@ int vm_resume(struct vm *vm, struct error **err)
     return simple_command(vm, "cont", err);
 }
 
-int vm_end(struct vm *vm, struct error **err)
+static int end_within(struct vm *vm, int64_t grace_ms, struct error **err)
 {
-    if (vm->process.pid && process_end(&vm->process, SHUTDOWN_GRACE_MS, err) < 0)
+    if (vm->process.pid && process_end(&vm->process, grace_ms, err) < 0)
         return error_prefix(err, "VM %s", vm->name);
     vm_ended(vm);
     return 0;
+}
+
+int vm_end(struct vm *vm, struct error **err)
+{
+    return end_within(vm, SHUTDOWN_GRACE_MS, err);
+}
+
+int vm_end_unused(struct vm *vm, struct error **err)
+{
+    return end_within(vm, 0, err);
 }
 
 int vm_destroy(struct vm *vm, struct error **err)
@@ -274,7 +284,7 @@ void vm_release(struct vm *vm)
     vm_host_wake(vm->host); /* QEMU may have ended meanwhile */
 }
 
-struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *claim,
+struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *claim, int cancel_fd,
                       struct error **err)
 {
     pthread_mutex_lock(&host->lock);
@@ -291,7 +301,7 @@ struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *cla
     if (vm->live || strcmp(vm->name, live->name) != 0 || strcasecmp(vm->uuid, live->uuid) != 0) {
         error_set(err, ERROR_EXISTS, "VM %s: a VM of that name or UUID is here already",
                   live->name);
-    } else if (vm_launch(vm, live, true, err) == 0) {
+    } else if (vm_launch(vm, live, true, cancel_fd, err) == 0) {
         pthread_mutex_lock(&vm->lock);
         vm->live = live;
         vm->incoming = true;

@@ -128,14 +128,17 @@ void vm_release(struct vm *vm);
 
 /*
  * Registers a VM that is about to arrive and starts its QEMU with -incoming defer. Takes `live`
- * over. The caller has the claim. ERROR_EXISTS when the name or UUID is taken.
+ * over. The caller has the claim. ERROR_EXISTS when the name or UUID is taken, ERROR_CANCELLED when
+ * `cancel_fd` (-1: none) becomes readable before QEMU answers.
  */
-struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *claim,
+struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *claim, int cancel_fd,
                       struct error **err);
 /* The VM has arrived: an ordinary one from now on; `persistent` also defines it. */
 int vm_received(struct vm *vm, bool persistent, struct error **err);
 /* Ends QEMU and forgets that it ran. For the claim's owner. */
 int vm_end(struct vm *vm, struct error **err);
+/* The same at once, for a QEMU whose guest never ran: it has nothing to bring to an end. */
+int vm_end_unused(struct vm *vm, struct error **err);
 /* Removes the definition; for the claim's owner. */
 int vm_drop_definition(struct vm *vm, struct error **err);
 void vm_set_in_doubt(struct vm *vm, bool in_doubt);

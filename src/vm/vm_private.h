@@ -8,9 +8,10 @@
 #define VM_MONITOR_DEADLINE_MS 30000
 
 /* Starts QEMU for `live` (borrowed) and connects its monitor. */
-int vm_launch(struct vm *vm, const struct domain *live, bool incoming, struct error **err);
+int vm_launch(struct vm *vm, const struct domain *live, bool incoming, int cancel_fd,
+              struct error **err);
 /* Connects to the monitor of a QEMU that runs already. */
-int vm_connect_monitor(struct vm *vm, int64_t deadline_ns, struct error **err);
+int vm_connect_monitor(struct vm *vm, int cancel_fd, int64_t deadline_ns, struct error **err);
 char *vm_run_directory(const struct vm_host *host, const char *uuid);
 /* After QEMU ended: closes the monitor, forgets the process, drops a transient VM. The caller holds
  * the operation lock or the claim. */
