@@ -5,6 +5,7 @@ import os
 import re
 import signal
 import sqlite3
+import time
 
 from . import guest, paths, sandbox
 from .case import LabCase
@@ -87,6 +88,13 @@ class MoveCase(LabCase):
         agent.define(make(name, accelerator=accelerator, cmdline=cmdline,
                           devices=devices + guest.udp_serial(listener.address), **options))
         return listener.heart
+
+    def await_that(self, condition, what):
+        """Looks again and again: for what the agent has no event for."""
+        deadline = time.monotonic() + PATIENCE
+        while not condition():
+            self.assertLess(time.monotonic(), deadline, what)
+            time.sleep(0.05)
 
     def assert_beats_at(self, heart, agent):
         """The guest lives on an agent's host: new heartbeats come from there."""
