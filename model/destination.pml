@@ -7,6 +7,15 @@
     :: else                                                                                        \
     fi
 
+/* Is this epoch known to have been aborted? */
+#ifdef NO_TOMBSTONES
+#define is_void(e) (e != dj_epoch)
+#elif defined(BREAK_LATE_END)
+#define is_void(e) (e < dj_epoch && dj == ABORTED)
+#else
+#define is_void(e) (e <= dj_epoch && dj == ABORTED)
+#endif
+
 #define has_all (dq == FILLED || dq == LOADED_ALL)
 
 #ifdef BREAK_OWNER_BEFORE_BYTES
@@ -18,6 +27,15 @@
 /* True only when the guest certainly never executed here. */
 #define never_ran (d_knows && !d_cont)
 #define was_run (dj == OWNER && (dq == RUNS || (dq == DEAD && !never_ran)))
+
+/* The deadline counts from the break of a connection. Where an aborted epoch is forgotten, a
+ * PREPARE that comes after it starts a QEMU for nobody: no data connection ever comes, and that has
+ * a deadline too. */
+#ifdef NO_TOMBSTONES
+#define overdue (d_broken || s_phase == IDLE)
+#else
+#define overdue d_broken
+#endif
 
 /* A copy that may be the only complete one is not thrown away without a word from the source. */
 #ifdef BREAK_DESTINATION_SILENT
@@ -46,11 +64,16 @@
 #define may_run (dj == OWNER && mark)
 #endif
 
-/* First the record; then QEMU ends, which frees disks and memory; only then may anybody be told. */
+/* First the record; then QEMU ends, which frees disks and memory; only then may anybody be told.
+ * NO_TOMBSTONES: attempts are told apart by UUIDs, and no record means aborted. */
 inline destination_abort(epoch)
 {
     dj_epoch = epoch;
     journal_d(ABORTED);
+#ifdef NO_TOMBSTONES
+    dj = NONE;
+    dj_epoch = 0;
+#endif
 #ifndef BREAK_LATE_END
     dq = ABSENT;
 #endif
@@ -58,7 +81,7 @@ inline destination_abort(epoch)
     d_end = false; d_knows = false; d_cont = false; d_told = false; d_done = false
 }
 
-/* What the owner says when asked: post-copy is complete when nothing is needed any more. */
+/* Bytes that came twice: so does the digest, as the first one may be lost. */
 inline answer_digest_again()
 {
 #ifdef VERIFY
@@ -68,6 +91,7 @@ inline answer_digest_again()
 #endif
 }
 
+/* What the owner says when asked: post-copy is complete when nothing is needed any more. */
 inline answer_owner(e)
 {
     if
@@ -84,24 +108,24 @@ inline answer_owner(e)
     fi
 }
 
-/* An epoch is new once, and for ever higher than those before it. */
+/* An epoch is new once, and for ever higher than those before it. A VM that is here already is not
+ * taken in a second time. */
 inline destination_prepare(epoch, broken)
 {
     if
-    :: epoch > dj_epoch && dj != OWNER ->
+    :: epoch > dj_epoch && dj != OWNER && dq != RUNS ->
         if :: dj == PREPARED -> destination_abort(dj_epoch) :: else fi;
         dj_epoch = epoch;
         journal_d(PREPARED);
         dq = INCOMING; d_knows = true; d_broken = broken;
         answer(READY, epoch)
-    :: epoch <= dj_epoch && dj == ABORTED -> answer(ABORTED, epoch)
+    :: epoch <= dj_epoch && is_void(epoch) -> answer(ABORTED, epoch)
     :: else
     fi
 }
 
 active proctype destination_agent()
 {
-    byte e;
 end:
     do
     :: atomic { len(to_s) < ROOM && to_d??[PREPARE] -> to_d??PREPARE(e);
@@ -124,7 +148,7 @@ end:
 #endif
             :: else
             fi
-        :: e <= dj_epoch && dj == ABORTED -> answer(ABORTED, e)
+        :: is_void(e) -> answer(ABORTED, e)
         :: else
         fi }
 #ifdef VERIFY
@@ -138,10 +162,8 @@ end:
         :: e == dj_epoch && dj == OWNER -> answer_owner(e)
 #ifdef BREAK_LATE_END
         :: e == dj_epoch && dj == ABORTED -> journal_d(PREPARED); d_end = true; d_knows = true
-#else
-        :: e == dj_epoch && dj == ABORTED -> answer(ABORTED, e)
 #endif
-        :: e < dj_epoch -> answer(ABORTED, e)
+        :: e < dj_epoch || is_void(e) -> answer(ABORTED, e)
         :: else /* an epoch never prepared: READY precedes END */
         fi }
 
@@ -167,19 +189,30 @@ end:
         fi }
 #endif
 
+#ifdef NO_TOMBSTONES
+    :: atomic { to_d??FORGET(e) ->
+        if
+        :: e == dj_epoch && dj == OWNER ->
+            dj = NONE; dj_epoch = 0;
+            d_rebooted = false; mark = false;
+            d_end = false; d_knows = false; d_cont = false; d_told = false; d_done = false
+        :: else
+        fi }
+#endif
+
     /* ---- not own: only while it certainly never ran here ---- */
     :: atomic { d_up && (dj == PREPARED || (dj == OWNER && never_ran)) &&
                 dq == DEAD && len(to_s) < ROOM ->
-        destination_abort(dj_epoch); answer(ABORTED, dj_epoch) }
-    :: atomic { d_up && d_broken && dj == PREPARED && may_give_up && len(to_s) < ROOM ->
+        e = dj_epoch; destination_abort(e); answer(ABORTED, e) }
+    :: atomic { d_up && overdue && dj == PREPARED && may_give_up && len(to_s) < ROOM ->
         printf("destination  deadline\n");
-        destination_abort(dj_epoch); answer(ABORTED, dj_epoch) }
+        e = dj_epoch; destination_abort(e); answer(ABORTED, e) }
     :: atomic { d_up && d_broken && dj == PREPARED && may_query && link && len(to_s) < ROOM ->
         d_broken = false; answer(QUERY, dj_epoch) }
     :: atomic { d_up && dj == OWNER && dq == LOADED_ALL && mark && never_ran && left > 0 &&
                 len(to_s) < ROOM ->
         fault(); printf("world        cont is refused\n");
-        destination_abort(dj_epoch); answer(ABORTED, dj_epoch) }
+        e = dj_epoch; destination_abort(e); answer(ABORTED, e) }
 
     /* ---- asked ---- */
     :: atomic { len(to_s) < ROOM && to_d??[ASK] -> to_d??ASK(e);
@@ -194,9 +227,8 @@ end:
 #endif
         :: e == dj_epoch && dj == PREPARED && d_end && has_all
         :: e == dj_epoch && dj == OWNER -> answer_owner(e)
-        :: e == dj_epoch && dj == ABORTED -> answer(ABORTED, e)
-        :: e < dj_epoch -> answer(ABORTED, e)
-        :: e > dj_epoch -> destination_abort(e); answer(ABORTED, e)
+        :: e < dj_epoch || is_void(e) -> answer(ABORTED, e)
+        :: else -> destination_abort(e); answer(ABORTED, e)
         fi }
 #ifdef BREAK_CHECK_THEN_WRITE
     /* a second thread of the agent, which wrote what it had decided before */
@@ -205,8 +237,9 @@ end:
 #endif
     :: atomic { d_up && dj == OWNER && dq == DEAD && was_run && starts < STARTS && !pages_left &&
                 d_told ->
-        starts++; check_cold_start(); dq = RUNS; ran_there = true; printf("destination  cold start\n");
-        check_destination_runs() }
+        starts++;
+        dq = RUNS; ran_there = true; printf("destination  cold start\n");
+        check_destination_runs(); check_cold_start() }
     od
 }
 

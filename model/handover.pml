@@ -37,7 +37,7 @@
 #endif
 
 /* Messages. To the destination (PREPARE_LATE: a PREPARE whose connection is already broken): */
-mtype = { PREPARE, PREPARE_LATE, BYTES, END, ASK, GONE };
+mtype = { PREPARE, PREPARE_LATE, BYTES, END, ASK, GONE, FORGET };
 /* To the source: */
 mtype = { READY, LOADED, BAD, OWNER, COMPLETE, QUERY };
 /* ABORTED is a message to the source and a state of both journals. */
@@ -45,7 +45,8 @@ mtype = { ABORTED };
 /* Other states of the journals. */
 mtype = { NONE, PREPARED, COMMIT, DONE };
 /* Phases of the source agent, in its memory. */
-mtype = { IDLE, PREPARING, COPYING, WAITING, SERVING, FINISHING, RESUMING, TELLING, OVER };
+mtype = { IDLE, PREPARING, COPYING, WAITING, SERVING, FINISHING, ENDED, RESUMING, TELLING,
+          OVER };
 /* The source's QEMU: the guest runs; stopped at pre-switchover; everything written, but it still
  * waits for something; `completed` (post-copy: `postcopy-active`); stopped, migration failed;
  * post-copy with a lost stream. */
@@ -101,6 +102,16 @@ byte race_epoch = 0; /* what one thread has read while the other one writes */
 chan to_d = [ROOM] of { mtype, byte };
 chan to_s = [ROOM] of { mtype, byte };
 bool link = true; /* both agents up and connected */
+
+/* The epoch of the message at hand, and a number: they live inside one atomic step only, so they
+ * are no part of a state. (Spin's breadth-first search does not know `hidden`.) */
+#ifdef BREADTH_FIRST
+byte e;
+byte x;
+#else
+hidden byte e;
+hidden byte x;
+#endif
 
 /* ---- ghosts ---- */
 byte faults = 0;            /* how many there will be: chosen first, so that each run ends */

@@ -45,9 +45,16 @@ inline check_cold_start()
     fi
 }
 
+#ifdef NO_TOMBSTONES
+#define forgotten (dj == NONE)
+#else
+#define forgotten false
+#endif
+
 /* Both agents know the same outcome, act on it, and nothing is left over. */
 #define moved                                                                                      \
-    (sj == DONE && dj == OWNER && dj_epoch == sj_epoch && sq == DEAD && (dq == RUNS || dq == DEAD))
+    (sj == DONE && sq == DEAD &&                                                                   \
+     (forgotten || (dj == OWNER && dj_epoch == sj_epoch && (dq == RUNS || dq == DEAD))))
 #define stayed                                                                                     \
     ((sj == ABORTED || sj == NONE) && dj != PREPARED && dj != OWNER && (sq == RUNS || sq == DEAD) && \
      (dq == ABSENT || dq == DEAD))

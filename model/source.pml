@@ -68,7 +68,6 @@ inline source_roll_back(told)
 
 active proctype source_agent()
 {
-    byte e;
 end:
     do
     /* ---- prepare ---- */
@@ -144,7 +143,8 @@ end:
     /* ---- the destination wonders what has become of an attempt ---- */
     :: atomic { len(to_d) < ROOM && to_s??[QUERY] -> to_s??QUERY(e);
         if
-        :: (s_phase == IDLE || s_phase == RESUMING) && link -> to_destination(ASK)
+        :: (e != sj_epoch || s_phase == IDLE || s_phase == RESUMING) && link ->
+            to_d!!ASK,e; printf("source       -> ASK(%d)\n", e)
         :: else
         fi }
 
@@ -181,7 +181,17 @@ end:
 #endif
     :: atomic { s_phase == FINISHING && sq != DEAD ->
         check_source_ends(); sq = DEAD; printf("source       QEMU ended\n") }
+#if defined(BREAK_FORGET_BEFORE_DONE)
+    :: atomic { s_phase == FINISHING && sq == DEAD && link && len(to_d) < ROOM ->
+        s_phase = ENDED; to_destination(FORGET) }
+    :: atomic { s_phase == ENDED -> journal_s(DONE); s_phase = OVER }
+#elif defined(NO_TOMBSTONES)
+    :: atomic { s_phase == FINISHING && sq == DEAD -> journal_s(DONE); s_phase = ENDED }
+    :: atomic { s_phase == ENDED && link && len(to_d) < ROOM ->
+        s_phase = OVER; to_destination(FORGET) }
+#else
     :: atomic { s_phase == FINISHING && sq == DEAD -> journal_s(DONE); s_phase = OVER }
+#endif
 #ifdef BREAK_END_QEMU_AFTER_END
     :: atomic { s_phase == WAITING && sq != DEAD -> check_source_ends(); sq = DEAD }
 #endif
@@ -202,8 +212,8 @@ end:
 
     /* ---- a guest that is down is started afresh, never while its owner is in doubt ---- */
     :: atomic { s_up && s_phase == IDLE && sq == DEAD && starts < STARTS -> starts++;
-        check_cold_start();
-        sq = RUNS; printf("source       cold start\n"); check_source_runs() }
+        sq = RUNS; printf("source       cold start\n");
+        check_source_runs(); check_cold_start() }
 #ifdef BREAK_START_IN_DOUBT
     :: atomic { s_phase == WAITING && sq == DEAD && starts < STARTS -> starts++;
         sq = RUNS; check_source_runs() }

@@ -26,7 +26,7 @@ end:
 }
 
 /* Both ends find out: by a reset, or by a heartbeat that stays away. */
-inline disconnect(x)
+inline disconnect()
 {
     link = false;
     s_broken = s_up;
@@ -46,6 +46,7 @@ inline lose_one()
     :: to_d??END(x)
     :: to_d??ASK(x)
     :: to_d??GONE(x)
+    :: to_d??FORGET(x)
     :: to_s??READY(x)
     :: to_s??LOADED(x)
     :: to_s??BAD(x)
@@ -58,9 +59,7 @@ inline lose_one()
 
 active proctype world()
 {
-    byte x;
-    select(x : 0 .. FAULTS);
-    atomic { faults = x; left = x; x = 0 };
+    atomic { select(x : 0 .. FAULTS); faults = x; left = x };
 end:
     do
     /* ---- what comes back ---- */
@@ -69,16 +68,16 @@ end:
     :: atomic { !d_up -> destination_restart() }
 
     /* ---- a cut connection loses any part of what was under way; the rest may still arrive ---- */
-    :: atomic { link && left > 0 -> fault(); disconnect(x); printf("world        cut\n") }
-    :: atomic { !link && (nempty(to_d) || nempty(to_s)) -> lose_one(); x = 0 }
+    :: atomic { link && left > 0 -> fault(); disconnect(); printf("world        cut\n") }
+    :: atomic { !link && (nempty(to_d) || nempty(to_s)) -> lose_one() }
 
     /* ---- agents ---- */
     :: atomic { s_up && left > 0 -> fault();
         printf("world        source agent killed\n");
-        disconnect(x); source_crash() }
+        disconnect(); source_crash() }
     :: atomic { d_up && left > 0 -> fault();
         printf("world        destination agent killed\n");
-        disconnect(x); destination_crash() }
+        disconnect(); destination_crash() }
 
     /* ---- QEMUs ---- */
     :: atomic { sq != DEAD && left > 0 -> fault();
@@ -107,14 +106,14 @@ end:
     /* ---- hosts: agent, QEMU and /run are gone, the journal stays ---- */
     :: atomic { s_up && left > 0 -> fault(); host_lost = true;
         printf("world        source host lost\n");
-        disconnect(x); source_crash(); sq = DEAD; migrating = false
+        disconnect(); source_crash(); sq = DEAD; migrating = false
 #ifdef BREAK_NO_FSYNC_OF_COMMIT
         ; if :: sj == COMMIT -> sj = PREPARED :: else fi
 #endif
         }
     :: atomic { d_up && left > 0 -> fault(); host_lost = true;
         printf("world        destination host lost\n");
-        disconnect(x); destination_crash(); mark = false;
+        disconnect(); destination_crash(); mark = false;
 #ifdef BREAK_NO_FSYNC_OF_OWNER
         if :: dj == OWNER -> dj = PREPARED :: else fi;
 #endif
