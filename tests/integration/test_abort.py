@@ -71,11 +71,11 @@ class AbortCase(MoveCase):
         self.assertEqual(process.returncode, 1, errors)
         return json.loads(output)
 
-    def await_copy(self):
+    def await_copy(self, name="vm"):
         """Follows the move that somebody else has started until RAM is on its way."""
-        self.await_that(lambda: "job" in self.a.vm("vm"), "the move begins")
+        self.await_that(lambda: "job" in self.a.vm(name), "the move begins")
         with self.a.connect() as connection:
-            for reply in connection.follow("GetJob", vm="vm"):
+            for reply in connection.follow("GetJob", vm=name):
                 progress = reply.get("progress", {})
                 if progress.get("phase") == "copy" and progress["ram_bytes"]:
                     return
@@ -262,27 +262,38 @@ class ByFault(AbortCase):
         self.move(self.a, self.b)
         self.assertEqual(self.b.vm("vm")["state"], "running")
 
-    def test_network_cut(self):
-        self.start()
-        with self.follow() as move:
-            move.copying()
-            self.lab["B"].cut()
-            report = move.report()
-        self.assert_report(report, "copy", "failed")
-        self.assertIn("host B", report["reason"])
-        # The listener's host is not cut off.
-        self.assert_beats_at(self.heart, self.a)
-        self.lab["B"].heal()
-        self.await_that(lambda: not self.b.vm("vm"), "B undoes what arrived")
-        self.assert_back()
 
-    def test_peer_hangs(self):
+class Silence(AbortCase):
+    """Peers of which nothing is heard any more: one is cut off, one stands still."""
+
+    slow = True  # the deadline for an answer is 30 s
+
+    def test_in_copy(self):
         self.start()
-        with self.follow() as move:
-            move.copying()
-            with Stopped(self.b.process.pid):
-                report = move.report()
-                self.assert_beats_at(self.heart, self.a)
-        self.assert_report(report, "copy", "failed")
-        self.await_that(lambda: not self.b.vm("vm"), "B undoes what arrived")
+        silent = self.lab.agent("C", emulator=self.emulator)
+        self.lab.pair()
+        other = self.boot(self.a, "other", cmdline=LONG)
+        self.before = traces(self.a), traces(self.b)
+        before_c = traces(silent)
+        with self.follow() as cut, self.a.connect() as stopped:
+            stopped.send({"method": "io.mudanza.Migrate", "parameters": {
+                "vm": "other", "host": "C", "options": {"bandwidth": SLOW * MIB}}})
+            self.await_copy("other")
+            cut.copying()
+            self.lab["B"].cut()
+            with Stopped(silent.process.pid):
+                reports = cut.report(), stopped.receive()["parameters"]["report"]
+                for report, host in zip(reports, ("host B", "host C")):
+                    self.assert_report(report, "copy", "failed")
+                    self.assertIn(host, report["reason"])
+                for heart in self.heart, other:
+                    self.assert_beats_at(heart, self.a)
+            self.lab["B"].heal()
+        for agent in self.b, silent:
+            self.await_that(lambda agent=agent: not agent.call("List", all=True)["vms"],
+                            f"{agent.name} undoes what arrived")
+        self.assertEqual(traces(silent), before_c)
         self.assert_back()
+        self.move(self.a, silent, "other")
+        self.assert_beats_at(other, silent)
+        self.assert_sound(other)

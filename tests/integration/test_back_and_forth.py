@@ -11,12 +11,14 @@ MIB = 1 << 20
 #: A working set that is written again while it is sent, so that rounds repeat.
 BUSY = "mem=8 fill=4 rate=8M heartbeat=10"
 #: Written over and over, faster than SLOW can carry it.
-HASTY = "mem=8 rate=max check=64M heartbeat=10"
+HASTY = "mem=8 fill=4 rate=max check=64M heartbeat=10"
 SLOW = 8  # MiB/s
 
 
 class BackAndForth(MoveCase):
     """20 times in a row, each with all of RAM compared at the handover."""
+
+    slow = True
 
     def there_and_back(self, heart, times):
         reports = []

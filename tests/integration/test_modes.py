@@ -74,7 +74,9 @@ class ModeCase(MoveCase):
 
 
 class BareKvm(ModeCase):
-    """The bare-metal guest under KVM."""
+    """The bare-metal guest under KVM, slow where a KVM has to emulate each instruction."""
+
+    slow = True
 
     def test_qemu_7(self):
         self.two_agents(emulator=paths.QEMU_7)
