@@ -3,6 +3,7 @@
 #
 #   make demo      sets the machine up, builds, and moves a VM between two hosts on this machine
 #   make check     sets the machine up and runs every check that there is
+#   make check-model   has Spin check the handover's model
 #   make bench     measures Mudanza and virsh side by side
 #   make           builds build/mudanza and build/mudanzad
 #   make install   installs them (PREFIX=/usr/local, DESTDIR=)
@@ -30,6 +31,11 @@ unit asan tsan fuzz tidy integration:
 	@scripts/setup check
 	@scripts/check $@
 
+# The handover's model, exhaustively, and its broken variants.
+check-model:
+	@scripts/setup check
+	@model/check
+
 # Side by side with virsh; CASES=a,b and REPEAT=n choose less or more.
 bench:
 	@scripts/setup bench
@@ -46,4 +52,4 @@ install: programs
 clean:
 	@rm -rf build
 
-.PHONY: programs demo check bench unit asan tsan fuzz tidy integration format install clean
+.PHONY: programs demo check check-model bench unit asan tsan fuzz tidy integration format install clean
