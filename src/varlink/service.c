@@ -280,8 +280,9 @@ static int message_send(const struct varlink_call *call, json_t *parameters, con
     if (!message || (error && json_object_set_new(message, "error", json_string(error)) < 0) ||
         (continues && json_object_set_new(message, "continues", json_true()) < 0))
         return error_set(err, ERROR_INTERNAL, "%s: reply cannot be written", call->method);
-    return varlink_send(call->connection, message, call->cancel_fd,
-                        clock_deadline_ns(REPLY_TIMEOUT_MS), err);
+    /* Not cancelled with the service: an answer that is there goes out, or its caller would never
+     * learn what became of the call. */
+    return varlink_send(call->connection, message, -1, clock_deadline_ns(REPLY_TIMEOUT_MS), err);
 }
 
 int varlink_reply_more(struct varlink_call *call, json_t *parameters, struct error **err)

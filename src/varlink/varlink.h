@@ -127,8 +127,9 @@ struct varlink_service *varlink_service_new(const char *product, const char *ver
 void varlink_service_free(struct varlink_service *service);
 
 /* Serves one connection until the peer closes it (0), or cancel_fd fires, a message is malformed or
- * the connection breaks (-1 with ERROR_CANCELLED, ERROR_INVALID, ERROR_UNREACHABLE, ...).
- * Blocking: one thread a connection. Does not free the connection. */
+ * the connection breaks (-1 with ERROR_CANCELLED, ERROR_INVALID, ERROR_UNREACHABLE, ...). A call
+ * that is being answered when cancel_fd fires still gets its replies. Blocking: one thread a
+ * connection. Does not free the connection. */
 int varlink_serve(const struct varlink_service *service, struct varlink_connection *connection,
                   void *peer, int cancel_fd, struct error **err);
 
