@@ -98,13 +98,14 @@ static int agent_serve(struct agent *agent, int signal_fd, struct error **err)
         result = 0;
     }
     /* Moves end first, as their callers wait for the reports; VMs run on. */
-    migrate_context_clear(&agent->migrate);
+    migrate_context_end(&agent->migrate);
     listener_stop(local);
     if (local)
         unlink(agent->config->socket);
     peer_port_stop(port);
     varlink_service_free(peers);
     varlink_service_free(api);
+    migrate_context_clear(&agent->migrate);
     return result;
 }
 

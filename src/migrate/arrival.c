@@ -314,6 +314,7 @@ static void arrival_finish(struct arrival *a)
 static void *arrival_thread(void *argument)
 {
     struct arrival *a = argument;
+    struct migrate_context *context = a->context;
     CLEANUP_ERROR struct error *err = NULL;
     if (take_data(a, &err) == 0 && receive(a, &err) == 0 && run_guest(a, &err) == 0)
         settle(a);
@@ -321,6 +322,7 @@ static void *arrival_thread(void *argument)
         undo(a, err);
     vm_release(a->vm);
     arrival_finish(a);
+    migrate_thread_leave(context);
     return NULL;
 }
 
@@ -510,17 +512,27 @@ static int ready_qemu(struct arrival *a, const json_t *capabilities, struct erro
     return a->qemu_fd < 0 ? -1 : qemu_migration_listen(qmp, "mudanza", err);
 }
 
-static int launch_thread(struct arrival *a, struct error **err)
+static int create_thread(struct arrival *a, struct error **err)
 {
     pthread_t thread;
     LOCK_SCOPE(&a->lock);
-    if (a->abort_asked)
-        return error_set(err, ERROR_CANCELLED, "aborted by the source");
+    if (refuse_stopped(a, err) < 0)
+        return -1;
     int failed = pthread_create(&thread, NULL, arrival_thread, a);
     if (failed)
         return error_errno(err, failed, "arrival thread");
     pthread_detach(thread);
     return 0;
+}
+
+static int launch_thread(struct arrival *a, struct error **err)
+{
+    if (migrate_thread_enter(a->context, err) < 0)
+        return -1;
+    if (create_thread(a, err) == 0)
+        return 0;
+    migrate_thread_leave(a->context);
+    return -1;
 }
 
 /* Starts QEMU and the thread; takes `domain` over. The journal's entry is there. */

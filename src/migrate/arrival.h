@@ -51,7 +51,7 @@ int arrival_write_page(struct arrival *arrival, int64_t offset, const char *hex,
 /* Memory that jobs under way will still take, bytes. */
 uint64_t arrival_reserved_memory(struct migrate_context *context);
 
-/* Has every job that is not decided end, and waits for all threads. */
+/* Has every job that is not decided end, and waits until none is listed. */
 void arrival_end_all(struct migrate_context *context);
 
 #endif

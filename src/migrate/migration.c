@@ -30,8 +30,29 @@ int migrate_context_init(struct migrate_context *context, struct error **err)
     return failed ? error_errno(err, failed, "mutex") : 0;
 }
 
-void migrate_context_clear(struct migrate_context *context)
+int migrate_thread_enter(struct migrate_context *context, struct error **err)
 {
+    LOCK_SCOPE(&context->lock);
+    if (context->ending) {
+        error_set(err, ERROR_STATE, "the agent is ending");
+        return error_hint(err, "try again once mudanzad runs there again");
+    }
+    context->threads++;
+    return 0;
+}
+
+void migrate_thread_leave(struct migrate_context *context)
+{
+    LOCK_SCOPE(&context->lock);
+    context->threads--;
+    pthread_cond_broadcast(&context->idle);
+}
+
+void migrate_context_end(struct migrate_context *context)
+{
+    pthread_mutex_lock(&context->lock);
+    context->ending = true;
+    pthread_mutex_unlock(&context->lock);
     arrival_end_all(context);
     pthread_mutex_lock(&context->lock);
     for (struct migration *m = context->migrations; m; m = m->next) {
@@ -43,6 +64,10 @@ void migrate_context_clear(struct migrate_context *context)
     while (context->threads)
         pthread_cond_wait(&context->idle, &context->lock);
     pthread_mutex_unlock(&context->lock);
+}
+
+void migrate_context_clear(struct migrate_context *context)
+{
     pthread_mutex_destroy(&context->lock);
     pthread_cond_destroy(&context->idle);
 }
@@ -416,10 +441,7 @@ static void migration_leave(struct migration *m)
 {
     struct migrate_context *context = m->context;
     migration_put(m);
-    pthread_mutex_lock(&context->lock);
-    context->threads--;
-    pthread_cond_broadcast(&context->idle);
-    pthread_mutex_unlock(&context->lock);
+    migrate_thread_leave(context);
 }
 
 static void *migration_thread(void *argument)
@@ -527,18 +549,21 @@ static int settle_mode(struct migration *m, struct error **err)
 
 static int launch(struct migration *m, void *(*run)(void *), struct error **err)
 {
+    if (migrate_thread_enter(m->context, err) < 0)
+        return -1;
     pthread_mutex_lock(&m->context->lock);
     m->next = m->context->migrations;
     m->context->migrations = m;
     int failed = pthread_create(&m->thread, NULL, run, m);
-    if (failed) {
+    if (failed)
         m->context->migrations = m->next;
-    } else {
-        m->context->threads++;
+    else
         pthread_detach(m->thread);
-    }
     pthread_mutex_unlock(&m->context->lock);
-    return failed ? error_errno(err, failed, "migration thread") : 0;
+    if (!failed)
+        return 0;
+    migrate_thread_leave(m->context);
+    return error_errno(err, failed, "migration thread");
 }
 
 static int begin(struct migration *m, const char *host, struct error **err)

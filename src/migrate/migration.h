@@ -27,16 +27,24 @@ struct migrate_context {
     struct tls_context *tls;
     const char *host_name;        /* this host's */
     const char *fingerprint;      /* this host's */
-    pthread_mutex_t lock;         /* guards the two lists and the count */
-    pthread_cond_t idle;          /* one of them became shorter */
-    unsigned threads;             /* of moves from here */
+    pthread_mutex_t lock;         /* guards what follows */
+    pthread_cond_t idle;          /* a job or its thread is over */
+    unsigned threads;             /* of jobs */
+    bool ending;                  /* no job begins any more */
     struct migration *migrations; /* running, from here */
     struct arrival *arrivals;     /* running, to here */
 };
 
 int migrate_context_init(struct migrate_context *context, struct error **err);
-/* Ends every job as a killed agent would: nothing is decided, QEMUs run on. */
+/* Ends every job as a killed agent would: nothing is decided, QEMUs run on. No other begins. When
+ * it returns, the jobs' threads are gone; whoever follows one may still ask how it ended. */
+void migrate_context_end(struct migrate_context *context);
+/* Frees what init made; nobody may use the context any more. */
 void migrate_context_clear(struct migrate_context *context);
+
+/* A job's thread counts from before its start to its very end. ERROR_STATE once the agent ends. */
+int migrate_thread_enter(struct migrate_context *context, struct error **err);
+void migrate_thread_leave(struct migrate_context *context);
 
 /*
  * Starts moving `vm` to the host of that name. Takes `options` over. ERROR_* when it cannot even
