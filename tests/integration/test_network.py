@@ -151,7 +151,7 @@ class Network(MoveCase):
     def assert_taps(self, *on):
         """There is one tap device on these hosts' bridges, and none on the other."""
         for agent in self.a, self.b:
-            self.assertEqual(len(taps(agent.host)), agent in on, agent.name)
+            self.assertEqual(len(taps(agent.host)), int(agent in on), agent.name)
 
     def moves_with_traffic(self, source, destination):
         """A move long enough for traffic within it."""
