@@ -141,6 +141,12 @@ int disk_identity_check(const struct domain_disk *disk, const json_t *source_dis
         error_set(err, ERROR_CORRUPT, "disk %s: the source has no disk of that name", disk->target);
         return error_hint(err, "leave the disks of --xml as they are, but for their paths");
     }
+    if (mark_is_there(fd, json_opt_int(source_disk, "lock_offset", 0)))
+        return 0;
+    CLEANUP_FREE char *hardware = hardware_identity(&status);
+    if (hardware && text_equal(hardware, json_opt_string(source_disk, "identity", NULL)))
+        return 0;
+    /* Sizes only help to see what is wrong: that of a qcow2 image grows while the guest writes. */
     int64_t size = json_opt_int(source_disk, "size", -1);
     if (image_size(fd, &status) != size) {
         error_set(err, ERROR_CORRUPT,
@@ -148,11 +154,6 @@ int disk_identity_check(const struct domain_disk *disk, const json_t *source_dis
                   disk->target, disk->path, (long long)image_size(fd, &status), (long long)size);
         return error_hint(err, "mount the same storage on both hosts");
     }
-    if (mark_is_there(fd, json_opt_int(source_disk, "lock_offset", 0)))
-        return 0;
-    CLEANUP_FREE char *hardware = hardware_identity(&status);
-    if (hardware && text_equal(hardware, json_opt_string(source_disk, "identity", NULL)))
-        return 0;
     error_set(err, ERROR_CORRUPT,
               "disk %s: %s is not the file that the source has under %s (a lock set there is not "
               "seen here)",

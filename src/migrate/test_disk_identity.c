@@ -97,6 +97,19 @@ static void test_the_mark_goes_with_its_owner(void **state)
     assert_int_equal(look(scene->image, json_array_get(facts, 0), NULL), -1);
 }
 
+static void test_an_image_may_grow_meanwhile(void **state)
+{
+    struct scene *scene = *state;
+    struct domain_disk disk = {.source = DISK_FILE, .path = scene->image, .target = (char *)"vda"};
+    const struct domain domain = {.disks = &disk, .n_disks = 1};
+    CLEANUP_ERROR struct error *err = NULL;
+    struct disk_identity *identity = disk_identity_mark(&domain, NULL);
+    CLEANUP_JSON json_t *facts = disk_identity_describe(identity);
+    assert_int_equal(truncate(scene->image, 2 << 20), 0);
+    assert_ok(look(scene->image, json_array_get(facts, 0), &err), err);
+    disk_identity_free(identity);
+}
+
 static void test_missing_and_resized_files_say_so(void **state)
 {
     struct scene *scene = *state;
@@ -124,6 +137,7 @@ int main(void)
                                         tear_down),
         cmocka_unit_test_setup_teardown(test_an_equal_copy_is_another_file, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_the_mark_goes_with_its_owner, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_an_image_may_grow_meanwhile, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_missing_and_resized_files_say_so, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
