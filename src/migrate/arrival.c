@@ -68,7 +68,7 @@ json_t *arrival_event(struct arrival *a, size_t index, bool *last, struct error 
         }
         pthread_cond_wait(&a->changed, &a->lock);
     }
-    json_t *event = json_incref(json_array_get(a->events, index));
+    json_t *event = json_deep_copy(json_array_get(a->events, index));
     *last = strcmp(json_opt_string(event, "event", ""), "loaded") != 0;
     return event;
 }

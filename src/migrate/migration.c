@@ -131,9 +131,9 @@ void migration_follow(struct migration *m, unsigned *sequence, int wait_ms, json
             return;
     *sequence = m->sequence;
     if (m->report)
-        *report = json_incref(m->report);
+        *report = json_deep_copy(m->report);
     else if (m->progress)
-        *progress = json_incref(m->progress);
+        *progress = json_deep_copy(m->progress);
 }
 
 int migration_cancel(struct migration *m, struct error **err)

@@ -18,11 +18,6 @@ static void forget(struct migrate_context *context, const struct journal_entry *
 static void recover_source(struct migrate_context *context, struct vm *vm,
                            const struct journal_entry *entry, struct error **err)
 {
-    if (entry->state == JOURNAL_COMMITTED) {
-        log_warning(entry->name, "its move to %s is in doubt: asking", entry->peer_name);
-        migration_resume_in_doubt(context, vm, entry, err);
-        return;
-    }
     if (vm && vm->qmp) {
         /* The agent died in the middle: QEMU's stream has nobody to read it any more. */
         qmp_execute(vm->qmp, "migrate_cancel", NULL, NULL, NULL);
@@ -71,10 +66,18 @@ static void recover_one(struct migrate_context *context, const struct journal_en
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_VM struct vm *vm = vm_find(context->vms, entry->uuid, NULL);
-    if (entry->source)
-        recover_source(context, vm, entry, &err);
-    else
-        recover_destination(context, vm, entry, &err);
+    if (entry->source && entry->state == JOURNAL_COMMITTED) {
+        log_warning(entry->name, "its move to %s is in doubt: asking", entry->peer_name);
+        migration_resume_in_doubt(context, vm, entry, &err);
+    } else if (!vm || vm_claim(vm, "being recovered after a restart", &err) == 0) {
+        /* Claimed, so that the supervisor keeps off it should QEMU end meanwhile. */
+        if (entry->source)
+            recover_source(context, vm, entry, &err);
+        else
+            recover_destination(context, vm, entry, &err);
+        if (vm)
+            vm_release(vm);
+    }
     if (err)
         log_error(entry->name, "recovering its move: %s", err->message);
 }

@@ -258,6 +258,7 @@ static void end_half_started(struct vm *vm)
 /* Takes up a QEMU that an earlier agent started, or notes that it is gone. */
 static void adopt(struct vm *vm)
 {
+    LOCK_SCOPE(&vm->operation); /* the supervisor is there already, should QEMU end meanwhile */
     CLEANUP_ERROR struct error *err = NULL;
     if (!vm->process.pid) {
         end_half_started(vm);
