@@ -9,12 +9,24 @@
 
 /* In the order of --help. */
 const struct command *const command_table[] = {
-    &command_define,    &command_undefine,    &command_list,
-    &command_dumpxml,   &command_start,       &command_shutdown,
-    &command_destroy,   &command_suspend,     &command_resume,
-    &command_state,     &command_id,          &command_host_add,
-    &command_host_list, &command_host_remove, &command_migrate,
-    &command_job,       &command_abort,       &command_demo,
+    &command_define,
+    &command_undefine,
+    &command_list,
+    &command_dumpxml,
+    &command_start,
+    &command_shutdown,
+    &command_destroy,
+    &command_suspend,
+    &command_resume,
+    &command_state,
+    &command_id,
+    &command_host_add,
+    &command_host_list,
+    &command_host_remove,
+    &command_migrate,
+    &command_job,
+    &command_abort,
+    &command_demo,
     NULL,
 };
 
