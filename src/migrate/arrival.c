@@ -287,6 +287,7 @@ static void enter_list(struct arrival *a)
     LOCK_SCOPE(&a->context->lock);
     a->next = a->context->arrivals;
     a->context->arrivals = a;
+    a->context->threads++;
 }
 
 static void leave_list(struct arrival *a)
@@ -300,15 +301,21 @@ static void leave_list(struct arrival *a)
     pthread_cond_broadcast(&a->context->idle);
 }
 
-/* Nothing of the job is left to do; drops the reference of whoever did it. */
+/* Nothing of the job is left to do; drops the reference of whoever did it. Only then may the
+ * context go away. */
 static void arrival_finish(struct arrival *a)
 {
+    struct migrate_context *context = a->context;
     pthread_mutex_lock(&a->lock);
     a->finished = true;
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
     leave_list(a);
     arrival_put(a);
+    pthread_mutex_lock(&context->lock);
+    context->threads--;
+    pthread_cond_broadcast(&context->idle);
+    pthread_mutex_unlock(&context->lock);
 }
 
 static void *arrival_thread(void *argument)
