@@ -8,8 +8,10 @@ from lib.follow import Follow
 from lib.moving import MoveCase
 
 MIB = 1 << 20
-#: A working set that is written again while it is sent, so that rounds repeat.
+#: A working set that is written again while it is sent; at STEADY, on a fast machine too, long
+#: enough for rounds to repeat and not so long that they do not shrink.
 BUSY = "mem=8 fill=4 rate=8M heartbeat=10"
+STEADY = 32  # MiB/s
 #: Written over and over, faster than SLOW can carry it.
 HASTY = "mem=8 fill=4 rate=max check=64M heartbeat=10"
 SLOW = 8  # MiB/s
@@ -24,7 +26,7 @@ class BackAndForth(MoveCase):
         reports = []
         for source, destination in itertools.islice(
                 itertools.cycle([(self.a, self.b), (self.b, self.a)]), times):
-            reports.append(self.move(source, destination))
+            reports.append(self.move(source, destination, "vm", "--bandwidth", STEADY))
             self.assert_beats_at(heart, destination)
             self.assertEqual(heart.problems(), [], f"after {len(reports)} moves")
         self.assert_sound(heart)
