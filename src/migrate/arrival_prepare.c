@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The start of an arrival: memory, the journal's entry, QEMU, the thread. */
+#include <string.h>
+#include <sys/eventfd.h>
+
+#include "base/text.h"
+#include "migrate/arrival_private.h"
+#include "migrate/check.h"
+#include "migrate/qemu_migration.h"
+
+static struct arrival *arrival_new(struct migrate_context *context, const struct store_host *peer,
+                                   const char *job, const json_t *parameters)
+{
+    struct arrival *a = calloc(1, sizeof(*a));
+    a->context = context;
+    a->references = 1;
+    snprintf(a->job, sizeof(a->job), "%s", job);
+    a->peer_name = text_copy(peer->name);
+    a->fingerprint = text_copy(peer->fingerprint);
+    a->persistent = json_opt_bool(parameters, "persistent", false);
+    a->running_wanted = json_opt_bool(parameters, "running", true);
+    a->post_copy = json_opt_bool(parameters, "post_copy", false);
+    a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    a->qemu_fd = -1;
+    a->holder_fdset = -1;
+    a->events = json_array();
+    pthread_mutex_init(&a->lock, NULL);
+    pthread_cond_init(&a->changed, NULL);
+    return a;
+}
+
+static int write_journal(struct arrival *a, const struct domain *domain, struct error **err)
+{
+    CLEANUP_JSON json_t *options =
+        json_pack("{s:b, s:b, s:b}", "persistent", a->persistent, "running", a->running_wanted,
+                  "post_copy", a->post_copy);
+    const struct journal_entry entry = {
+        .job = a->job,
+        .uuid = (char *)domain->uuid,
+        .name = domain->name,
+        .source = false,
+        .peer_fingerprint = a->fingerprint,
+        .peer_name = a->peer_name,
+        .state = JOURNAL_PREPARED,
+        .options = options,
+    };
+    return journal_put(a->context->store, &entry, err);
+}
+
+static int ready_qemu(struct arrival *a, const json_t *capabilities, struct error **err)
+{
+    struct qmp *qmp = a->vm->qmp;
+    if (qemu_migration_set_capabilities(qmp, capabilities, err) < 0)
+        return -1;
+    a->qemu_fd = qemu_migration_socket(qmp, "mudanza", &a->holder_fdset, err);
+    return a->qemu_fd < 0 ? -1 : qemu_migration_listen(qmp, "mudanza", err);
+}
+
+static int create_thread(struct arrival *a, struct error **err)
+{
+    pthread_t thread;
+    LOCK_SCOPE(&a->lock);
+    if (arrival_refuse_stopped(a, err) < 0)
+        return -1;
+    int failed = pthread_create(&thread, NULL, arrival_thread, a);
+    if (failed)
+        return error_errno(err, failed, "arrival thread");
+    pthread_detach(thread);
+    return 0;
+}
+
+static int launch_thread(struct arrival *a, struct error **err)
+{
+    if (migrate_thread_enter(a->context, err) < 0)
+        return -1;
+    if (create_thread(a, err) == 0)
+        return 0;
+    migrate_thread_leave(a->context);
+    return -1;
+}
+
+/* Starts QEMU and the thread; takes `domain` over. The journal's entry is there. */
+static int begin(struct arrival *a, struct domain *domain, const json_t *capabilities,
+                 struct error **err)
+{
+    CLEANUP_FREE char *claim = text_format("arriving from %s", a->peer_name);
+    a->vm = vm_receive(a->context->vms, domain, claim, a->wake_fd, err);
+    if (!a->vm)
+        return -1;
+    if (ready_qemu(a, capabilities, err) == 0 && launch_thread(a, err) == 0)
+        return 0;
+    vm_end_unused(a->vm, NULL);
+    vm_release(a->vm);
+    return -1;
+}
+
+/* The job counts among those that memory is reserved for, so that two that are prepared at the same
+ * time cannot both have the last of it. */
+static int reserve_memory(struct migrate_context *context, struct error **err)
+{
+    uint64_t available;
+    if (check_memory_available(context, &available, err) < 0)
+        return -1;
+    if (available > 0)
+        return 0;
+    return error_set(err, ERROR_SYSTEM, "memory ran out since the plan was made");
+}
+
+int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
+                    const json_t *parameters, struct error **err)
+{
+    uint8_t id[16];
+    const char *job, *xml, *key = json_opt_string(parameters, "verify_key", NULL);
+    if (json_need_string(parameters, "job", &job, err) < 0 ||
+        json_need_string(parameters, "xml", &xml, err) < 0 || job_id_to_bytes(job, id, err) < 0)
+        return -1;
+    struct domain *domain = domain_parse(xml, strlen(xml), err);
+    if (!domain)
+        return -1;
+    struct arrival *a = arrival_new(context, peer, job, parameters);
+    a->memory = domain->memory;
+    arrival_enter(a); /* an abort finds it from here on */
+    if ((key && !(a->key = verify_key_parse(key, err))) || reserve_memory(context, err) < 0 ||
+        write_journal(a, domain, err) < 0) {
+        domain_free(domain);
+        arrival_finish(a);
+        return -1;
+    }
+    if (begin(a, domain, json_object_get(parameters, "capabilities"), err) == 0)
+        return 0;
+    journal_delete(context->store, job, false, NULL);
+    arrival_finish(a);
+    return -1;
+}

@@ -1,0 +1,51 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of an arrival share: arrival.c (from outside), arrival_prepare.c (its start),
+ * arrival_run.c (its thread). */
+#ifndef MIGRATE_ARRIVAL_PRIVATE_H
+#define MIGRATE_ARRIVAL_PRIVATE_H
+
+#include "migrate/arrival.h"
+#include "migrate/job_id.h"
+#include "migrate/relay.h"
+#include "migrate/verify.h"
+#include "qemu/memory.h"
+
+struct arrival {
+    struct arrival *next;
+    struct migrate_context *context;
+    unsigned references; /* guarded by context->lock */
+    char job[JOB_ID_SIZE];
+    char *peer_name, *fingerprint;
+    struct vm *vm;
+    uint64_t memory;
+    bool persistent, running_wanted, post_copy;
+    struct verify_key *key; /* NULL: no verification */
+    int wake_fd;            /* something below changed, or an abort is asked for */
+
+    /* The thread's own. */
+    struct relay *relay;
+    int qemu_fd;
+    int64_t holder_fdset;
+    struct memory_map *ram;
+
+    /* Guarded by lock. */
+    pthread_mutex_t lock;
+    pthread_cond_t changed;
+    struct tls *data;
+    bool abort_asked, ending, owner, running, finished; /* ending: the agent is */
+    json_t *events;
+};
+
+/* An abort that was asked for, or the agent's end. The caller holds the lock. */
+int arrival_refuse_stopped(const struct arrival *a, struct error **err);
+
+/* Adds it to those under way, for others to find. */
+void arrival_enter(struct arrival *a);
+/* Nothing of the job is left to do; drops the reference of whoever did it. Only then may the
+ * context go away. */
+void arrival_finish(struct arrival *a);
+
+/* The thread: from the data connection to the VM that runs here, or to nothing. */
+void *arrival_thread(void *argument);
+
+#endif

@@ -1,0 +1,235 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The thread of an arrival: feeds QEMU, takes the VM over, or undoes what there is. */
+#include <errno.h>
+#include <poll.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "base/text.h"
+#include "migrate/arrival_private.h"
+#include "migrate/qemu_migration.h"
+
+/* From Prepare to the data connection. */
+#define ATTACH_MS 30000
+/* Between two tries at what must not fail: ending QEMU, the journal on a full disk. */
+#define TRY_AGAIN_MS 1000
+
+static void tell(struct arrival *a, json_t *event)
+{
+    LOCK_SCOPE(&a->lock);
+    json_array_append_new(a->events, event);
+    pthread_cond_broadcast(&a->changed);
+}
+
+/* Waits for QEMU, the relay, the data connection, or an abort. 0: look again. */
+static int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err)
+{
+    struct pollfd polls[] = {
+        {.fd = a->wake_fd, .events = POLLIN},
+        {.fd = a->vm->changed_fd, .events = POLLIN},
+        {.fd = a->relay ? relay_event_fd(a->relay) : -1, .events = POLLIN},
+    };
+    if (poll(polls, ARRAY_SIZE(polls), clock_poll_ms(deadline_ns)) < 0 && errno != EINTR)
+        return error_errno(err, errno, "poll");
+    fd_event_clear(a->wake_fd);
+    fd_event_clear(a->vm->changed_fd);
+    if (a->relay)
+        fd_event_clear(relay_event_fd(a->relay));
+    pthread_mutex_lock(&a->lock);
+    int stopped = arrival_refuse_stopped(a, err);
+    pthread_mutex_unlock(&a->lock);
+    if (stopped < 0)
+        return -1;
+    if (clock_now_ns() >= deadline_ns)
+        return error_set(err, ERROR_TIMEOUT, "the source did not go on in time");
+    return 0;
+}
+
+/* Before another try at what must succeed. True when the agent ends. */
+static bool wait_again(struct arrival *a)
+{
+    fd_wait(a->wake_fd, POLLIN, -1, clock_deadline_ns(TRY_AGAIN_MS), NULL);
+    fd_event_clear(a->wake_fd);
+    LOCK_SCOPE(&a->lock);
+    return a->ending;
+}
+
+static int take_data(struct arrival *a, struct error **err)
+{
+    int64_t deadline_ns = clock_deadline_ns(ATTACH_MS);
+    for (;;) {
+        pthread_mutex_lock(&a->lock);
+        struct tls *data = STEAL(a->data);
+        pthread_mutex_unlock(&a->lock);
+        if (data) {
+            a->relay = relay_start_destination(a->vm->name, STEAL_FD(a->qemu_fd), data, err);
+            return a->relay ? 0 : -1;
+        }
+        if (arrival_wait(a, deadline_ns, err) < 0)
+            return error_prefix(err, "waiting for the data connection");
+    }
+}
+
+/* What the events say so far; -1 when QEMU here or the stream has failed. */
+static int look(struct arrival *a, char status[32], struct relay_status *stream, struct error **err)
+{
+    pthread_mutex_lock(&a->vm->lock);
+    bool gone = a->vm->guest.gone;
+    memcpy(status, a->vm->guest.migration_status, 32);
+    pthread_mutex_unlock(&a->vm->lock);
+    *stream = relay_status(a->relay);
+    if (gone || strcmp(status, "failed") == 0) {
+        CLEANUP_FREE char *tail = vm_log_tail(a->vm);
+        return error_set(err, ERROR_QEMU, "QEMU could not load the VM: %s",
+                         *tail ? tail : "it does not say why");
+    }
+    if (stream->failed) {
+        relay_take_error(a->relay, err);
+        return error_prefix(err, "the stream broke before its end");
+    }
+    return 0;
+}
+
+static int tell_loaded(struct arrival *a, struct error **err)
+{
+    json_t *event = json_pack("{s:s}", "event", "loaded");
+    if (a->key) {
+        a->ram = memory_locate(a->vm->qmp, a->vm->process.pid, a->memory, err);
+        CLEANUP_FREE char *digests = a->ram ? verify_digests(a->ram, a->key, err) : NULL;
+        if (!digests) {
+            json_decref(event);
+            return error_prefix(err, "digest of RAM");
+        }
+        json_object_set_new(event, "digests", json_string(digests));
+    }
+    tell(a, event);
+    return 0;
+}
+
+/* J(OWNER): from here on the VM may run here. An abort that was asked for first wins. */
+static int become_owner(struct arrival *a, struct error **err)
+{
+    LOCK_SCOPE(&a->lock);
+    if (arrival_refuse_stopped(a, err) < 0)
+        return -1;
+    if (journal_move(a->context->store, a->job, false, JOURNAL_PREPARED, JOURNAL_OWNER, err) < 0)
+        return -1;
+    a->owner = true;
+    return 0;
+}
+
+/* Receives until the VM is ours and loaded. */
+static int receive(struct arrival *a, struct error **err)
+{
+    bool loaded = false;
+    for (;;) {
+        char status[32];
+        struct relay_status stream;
+        if (look(a, status, &stream, err) < 0)
+            return -1;
+        bool in_post_copy = a->post_copy && strcmp(status, "postcopy-active") == 0;
+        bool complete = strcmp(status, "completed") == 0;
+        /* Post-copy's switch comes only after the source's COMMIT, so it stands for END. */
+        if (!a->owner && (stream.ended || in_post_copy) && become_owner(a, err) < 0)
+            return -1;
+        if (complete && !loaded && tell_loaded(a, err) < 0)
+            return -1;
+        loaded |= complete;
+        if (a->owner && (loaded || in_post_copy))
+            return 0;
+        if (arrival_wait(a, DEADLINE_NEVER, err) < 0)
+            return -1;
+    }
+}
+
+static int run_guest(struct arrival *a, struct error **err)
+{
+    if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, err) < 0) {
+        /* QEMU says RESUME before the first instruction: without it the guest never ran. */
+        pthread_mutex_lock(&a->vm->lock);
+        bool ran = a->vm->guest.resumed_ns != 0;
+        pthread_mutex_unlock(&a->vm->lock);
+        if (!ran)
+            return -1;
+    }
+    pthread_mutex_lock(&a->lock);
+    a->running = true;
+    pthread_mutex_unlock(&a->lock);
+    tell(a, json_pack("{s:s}", "event", "running"));
+    return 0;
+}
+
+/* What is left of post-copy once the guest runs here. QEMU's last word goes to the source; its END
+ * says that it has come there, and only then may the connection close. */
+static void await_rest(struct arrival *a)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    char status[32];
+    struct relay_status stream;
+    while (look(a, status, &stream, &err) == 0 &&
+           (strcmp(status, "completed") != 0 || !stream.ended))
+        if (arrival_wait(a, DEADLINE_NEVER, &err) < 0)
+            break;
+    if (err)
+        log_error(a->vm->name, "post-copy from %s: %s", a->peer_name, err->message);
+}
+
+static void let_go(struct arrival *a)
+{
+    relay_stop(STEAL(a->relay));
+    if (a->holder_fdset >= 0 && a->vm->qmp)
+        qemu_migration_release(a->vm->qmp, a->holder_fdset, NULL);
+    a->holder_fdset = -1;
+}
+
+static void settle(struct arrival *a)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    if (a->post_copy)
+        await_rest(a);
+    if (vm_received(a->vm, a->persistent, &err) < 0)
+        log_error(a->vm->name, "arrived and runs, but: %s", err->message);
+    let_go(a);
+    log_info(a->vm->name, "arrived from %s", a->peer_name);
+}
+
+/* QEMU is gone and the journal says so. No entry is the durable word "never ran here": the job's
+ * UUID never comes again. */
+static bool undone(struct arrival *a)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    if (vm_end_unused(a->vm, &err) == 0 &&
+        journal_delete(a->context->store, a->job, false, &err) == 0)
+        return true;
+    log_error(a->vm->name, "undoing its arrival: %s; trying again", err->message);
+    return false;
+}
+
+/* The source may resume the VM on our word alone, so that it is given only once it is durable.
+ * Until then, and if the agent ends before, the source stays in doubt and asks. */
+static void undo(struct arrival *a, const struct error *why)
+{
+    log_warning(a->vm->name, "arrival from %s is undone: %s", a->peer_name, why->message);
+    relay_stop(STEAL(a->relay)); /* QEMU's duplicate of our end of its socket ends with QEMU */
+    while (!undone(a))
+        if (wait_again(a))
+            return;
+    tell(a, json_pack("{s:s, s:o}", "event", "failed", "error", json_from_error(why)));
+}
+
+void *arrival_thread(void *argument)
+{
+    struct arrival *a = argument;
+    struct migrate_context *context = a->context;
+    CLEANUP_ERROR struct error *err = NULL;
+    if (take_data(a, &err) == 0 && receive(a, &err) == 0 && run_guest(a, &err) == 0)
+        settle(a);
+    else
+        undo(a, err);
+    vm_release(a->vm);
+    arrival_finish(a);
+    migrate_thread_leave(context);
+    return NULL;
+}

@@ -1,0 +1,74 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Undoing a move: the VM is where it was, and the destination has nothing of it. */
+#include <poll.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "migrate/migration_private.h"
+#include "migrate/qemu_migration.h"
+
+/* How long QEMU may take to give up its outgoing migration. */
+#define CANCEL_MS 10000
+
+/* QEMU gives up its outgoing migration and is as before. */
+static void cancel_qemu(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    char status[32];
+    int64_t deadline_ns = clock_deadline_ns(CANCEL_MS);
+    if (!m->vm->qmp || qmp_execute(m->vm->qmp, "migrate_cancel", NULL, NULL, &err) < 0)
+        return;
+    for (;;) {
+        migration_qemu_status(m, status);
+        if (strcmp(status, "cancelled") == 0 || strcmp(status, "failed") == 0 ||
+            strcmp(status, "completed") == 0 || strcmp(status, "none") == 0 || !*status)
+            return;
+        if (fd_wait(m->vm->changed_fd, POLLIN, -1, deadline_ns, &err) < 0)
+            return;
+        fd_event_clear(m->vm->changed_fd);
+    }
+}
+
+static void resume_guest(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_JSON json_t *state = NULL;
+    if (!m->was_running || !m->vm->qmp ||
+        qmp_execute(m->vm->qmp, "query-status", NULL, &state, &err) < 0)
+        return;
+    if (!json_opt_bool(state, "running", false) &&
+        qmp_execute(m->vm->qmp, "cont", NULL, NULL, &err) < 0)
+        log_error(m->vm->name, "resuming after a failed move: %s", err->message);
+}
+
+/* The destination undoes its part; if it cannot be told, it finds out by losing us. */
+static void abort_there(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct varlink_connection *control = peer_connect_control(&m->peer, -1, &err);
+    if (!control || peer_call(control, &m->peer, "Abort", json_pack("{s:s}", "job", m->job), NULL,
+                              -1, &err) < 0)
+        log_warning(m->vm->name, "telling %s that its part is void: %s", m->peer.host.name,
+                    err->message);
+    varlink_connection_free(control);
+}
+
+void migration_rollback(struct migration *m)
+{
+    cancel_qemu(m);
+    resume_guest(m);
+    m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
+    relay_stop(STEAL(m->relay));
+    if (m->holder_fdset >= 0 && m->vm->qmp)
+        qemu_migration_release(m->vm->qmp, m->holder_fdset, NULL);
+    m->holder_fdset = -1;
+    varlink_connection_free(STEAL(m->events));
+    if (m->prepared)
+        abort_there(m);
+    CLEANUP_ERROR struct error *err = NULL;
+    if (m->journalled && journal_delete(m->context->store, m->job, true, &err) < 0)
+        log_error(m->vm->name, "%s", err->message);
+    m->journalled = false;
+}
