@@ -129,9 +129,9 @@ active proctype destination_agent()
 end:
     do
     :: atomic { len(to_s) < ROOM && to_d??[PREPARE] -> to_d??PREPARE(e);
-        destination_prepare(e, false) }
+        destination_prepare(e, false); e = 0 }
     :: atomic { len(to_s) < ROOM && to_d??[PREPARE_LATE] -> to_d??PREPARE_LATE(e);
-        destination_prepare(e, true) }
+        destination_prepare(e, true); e = 0 }
     :: atomic { len(to_s) < ROOM && to_d??[BYTES] -> to_d??BYTES(e);
         if
         :: e == dj_epoch && (dj == PREPARED || dj == OWNER) ->
@@ -150,7 +150,7 @@ end:
             fi
         :: is_void(e) -> answer(ABORTED, e)
         :: else
-        fi }
+        fi; e = 0 }
 #ifdef VERIFY
     :: atomic { d_up && dj == PREPARED && dq == LOADED_ALL && !d_done && len(to_s) < ROOM ->
         d_done = true;
@@ -165,7 +165,7 @@ end:
 #endif
         :: e < dj_epoch || is_void(e) -> answer(ABORTED, e)
         :: else /* an epoch never prepared: READY precedes END */
-        fi }
+        fi; e = 0 }
 
     /* ---- own: while QEMU loads ---- */
     :: atomic { d_end && dj == PREPARED && may_own -> journal_d(OWNER) }
@@ -186,7 +186,7 @@ end:
         :: e == dj_epoch && dq == RUNS && pages_left ->
             dq = DEAD; pages_left = false; printf("destination  guest lost\n")
         :: else
-        fi }
+        fi; e = 0 }
 #endif
 
 #ifdef NO_TOMBSTONES
@@ -197,22 +197,22 @@ end:
             d_rebooted = false; mark = false;
             d_end = false; d_knows = false; d_cont = false; d_told = false; d_done = false
         :: else
-        fi }
+        fi; e = 0 }
 #endif
 
     /* ---- not own: only while it certainly never ran here ---- */
     :: atomic { d_up && (dj == PREPARED || (dj == OWNER && never_ran)) &&
                 dq == DEAD && len(to_s) < ROOM ->
-        e = dj_epoch; destination_abort(e); answer(ABORTED, e) }
+        e = dj_epoch; destination_abort(e); answer(ABORTED, e); e = 0 }
     :: atomic { d_up && overdue && dj == PREPARED && may_give_up && len(to_s) < ROOM ->
         printf("destination  deadline\n");
-        e = dj_epoch; destination_abort(e); answer(ABORTED, e) }
+        e = dj_epoch; destination_abort(e); answer(ABORTED, e); e = 0 }
     :: atomic { d_up && d_broken && dj == PREPARED && may_query && link && len(to_s) < ROOM ->
         d_broken = false; answer(QUERY, dj_epoch) }
     :: atomic { d_up && dj == OWNER && dq == LOADED_ALL && mark && never_ran && left > 0 &&
                 len(to_s) < ROOM ->
         fault(); printf("world        cont is refused\n");
-        e = dj_epoch; destination_abort(e); answer(ABORTED, e) }
+        e = dj_epoch; destination_abort(e); answer(ABORTED, e); e = 0 }
 
     /* ---- asked ---- */
     :: atomic { len(to_s) < ROOM && to_d??[ASK] -> to_d??ASK(e);
@@ -229,7 +229,7 @@ end:
         :: e == dj_epoch && dj == OWNER -> answer_owner(e)
         :: e < dj_epoch || is_void(e) -> answer(ABORTED, e)
         :: else -> destination_abort(e); answer(ABORTED, e)
-        fi }
+        fi; e = 0 }
 #ifdef BREAK_CHECK_THEN_WRITE
     /* a second thread of the agent, which wrote what it had decided before */
     :: atomic { d_up && race_epoch != 0 && len(to_s) < ROOM ->

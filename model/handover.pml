@@ -103,15 +103,10 @@ chan to_d = [ROOM] of { mtype, byte };
 chan to_s = [ROOM] of { mtype, byte };
 bool link = true; /* both agents up and connected */
 
-/* The epoch of the message at hand, and a number: they live inside one atomic step only, so they
- * are no part of a state. (Spin's breadth-first search does not know `hidden`.) */
-#ifdef BREADTH_FIRST
-byte e;
-byte x;
-#else
-hidden byte e;
-hidden byte x;
-#endif
+/* The epoch of the message at hand, and a number: set and cleared inside one atomic step, so that
+ * they add no states. */
+byte e = 0;
+byte x = 0;
 
 /* ---- ghosts ---- */
 byte faults = 0;            /* how many there will be: chosen first, so that each run ends */

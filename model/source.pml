@@ -88,7 +88,7 @@ end:
         if
         :: s_phase == PREPARING && ours(e) -> migrating = true; s_phase = COPYING
         :: else
-        fi }
+        fi; e = 0 }
 
     /* ---- copy and stop ---- */
 #ifdef STOP_FIRST
@@ -105,12 +105,12 @@ end:
     :: atomic { s_phase == COPYING && s_broken && link -> s_broken = false; s_sent = false }
 #ifdef VERIFY
     :: atomic { to_s??LOADED(e) ->
-        if :: s_phase == COPYING && ours(e) -> s_equal = true :: else fi }
+        if :: s_phase == COPYING && ours(e) -> s_equal = true :: else fi; e = 0 }
     :: atomic { to_s??BAD(e) ->
         if
         :: s_phase == COPYING && sj == PREPARED && ours(e) -> source_roll_back(false)
         :: else
-        fi }
+        fi; e = 0 }
 #endif
 
     /* ---- commit: while the last bytes flow ---- */
@@ -146,7 +146,7 @@ end:
         :: (e != sj_epoch || s_phase == IDLE || s_phase == RESUMING) && link ->
             to_d!!ASK,e; printf("source       -> ASK(%d)\n", e)
         :: else
-        fi }
+        fi; e = 0 }
 
     /* ---- the answer ---- */
     :: atomic { to_s??ABORTED(e) ->
@@ -157,7 +157,7 @@ end:
 #endif
             source_roll_back(true)
         :: else
-        fi }
+        fi; e = 0 }
     :: atomic { to_s??OWNER(e) ->
         if
         :: s_phase == WAITING && ours(e) ->
@@ -167,12 +167,12 @@ end:
             s_phase = FINISHING
 #endif
         :: else
-        fi }
+        fi; e = 0 }
 #ifdef POSTCOPY
     :: atomic { to_s??COMPLETE(e) ->
         if :: (s_phase == WAITING || s_phase == SERVING) && ours(e) -> s_phase = FINISHING
         :: else
-        fi }
+        fi; e = 0 }
     :: atomic { s_phase == SERVING && sq == DEAD && link && len(to_d) < ROOM && !s_sent ->
         s_sent = true; to_destination(GONE) }
 #ifdef BREAK_POSTCOPY_ROLLBACK

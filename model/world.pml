@@ -32,7 +32,7 @@ inline disconnect()
     s_broken = s_up;
     if :: dj == PREPARED -> d_broken = true :: else fi;
     do
-    :: to_d??[PREPARE] -> to_d??PREPARE(x); to_d!!PREPARE_LATE,x
+    :: to_d??[PREPARE] -> to_d??PREPARE(x); to_d!!PREPARE_LATE,x; x = 0
     :: else -> break
     od
 }
@@ -59,7 +59,7 @@ inline lose_one()
 
 active proctype world()
 {
-    atomic { select(x : 0 .. FAULTS); faults = x; left = x };
+    atomic { select(x : 0 .. FAULTS); faults = x; left = x; x = 0 };
 end:
     do
     /* ---- what comes back ---- */
@@ -69,7 +69,7 @@ end:
 
     /* ---- a cut connection loses any part of what was under way; the rest may still arrive ---- */
     :: atomic { link && left > 0 -> fault(); disconnect(); printf("world        cut\n") }
-    :: atomic { !link && (nempty(to_d) || nempty(to_s)) -> lose_one() }
+    :: atomic { !link && (nempty(to_d) || nempty(to_s)) -> lose_one(); x = 0 }
 
     /* ---- agents ---- */
     :: atomic { s_up && left > 0 -> fault();
