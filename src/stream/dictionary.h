@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * The destination's RAM as a dictionary: finds a page by its hash in the RAM of VMs that run here,
+ * or of one that ran here before.
+ *
+ * A thread of its own with low priority reads the sources in the order given, hashes every page
+ * that is not zero, and enters it into a table of fixed size; page filters for the other side come
+ * out as it goes on. The guests run meanwhile: an entry is a hint. A lookup copies the page first
+ * and then hashes the copy, so that a page that was written since, or a source that is gone, is a
+ * miss and never a wrong page.
+ */
+#ifndef STREAM_DICTIONARY_H
+#define STREAM_DICTIONARY_H
+
+#include <stddef.h>
+
+#include "stream/page_hash.h"
+#include "stream/ram_source.h"
+
+#define DICTIONARY_SOURCES_MAX 255
+
+struct dictionary_options {
+    size_t memory_limit;   /* of the table and what waits to be sent, bytes */
+    int64_t time_limit_ms; /* building ends after so long with what it has */
+};
+
+struct dictionary_counts {
+    uint64_t indexed; /* pages that can be looked up */
+    uint64_t hits, misses;
+    size_t memory;    /* bytes of the table */
+    int64_t built_ns; /* how long building took, or takes so far */
+    bool complete;    /* building is over */
+};
+
+struct dictionary;
+
+/* Starts the thread. Takes the `n` sources over (also on error); the array stays the caller's. */
+struct dictionary *dictionary_new(const struct dictionary_options *options,
+                                  const struct page_hash_key *key,
+                                  struct ram_source *const *sources, size_t n, struct error **err);
+/* Ends the thread and frees the sources. */
+void dictionary_free(struct dictionary *dictionary);
+
+/* An eventfd: readable when dictionary_next_part has something. */
+int dictionary_event_fd(const struct dictionary *dictionary);
+/* The next part of the filter for the other side, made once, in order; the caller's to free. NULL
+ * when there is none now. The last one is marked so, and may hold no page. */
+uint8_t *dictionary_next_part(struct dictionary *dictionary, size_t *size);
+
+/* 1: copied, and the copy has that hash; 0: a miss. One thread at a time. */
+int dictionary_lookup(struct dictionary *dictionary, const uint8_t hash[PAGE_HASH_SIZE],
+                      uint8_t page[PAGE_SIZE_BYTES]);
+
+struct dictionary_counts dictionary_counts(struct dictionary *dictionary);
+
+#endif
