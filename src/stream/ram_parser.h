@@ -1,0 +1,102 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Splits QEMU's migration stream into RAM pages and everything else.
+ *
+ * The stream comes in pieces that are cut anywhere; tokens go out through a callback. All tokens'
+ * bytes one after the other are exactly the bytes that went in: whatever the parser does not know,
+ * it passes on. It never searches for something that looks like a page: it reads what it knows the
+ * layout of, and from the first thing without a known length on everything is RAM_OTHER. In
+ * pre-copy that is the state of the devices, which comes after all RAM; in post-copy that state
+ * travels in a package of known length, and pages follow after it.
+ *
+ * Layouts: QEMU 7.2 to 10.0, x86 (pages of 4 KiB), the main channel. A stream that breaks the rules
+ * is no error here: it is passed on, and the QEMU at the other end says what is wrong with it.
+ */
+#ifndef STREAM_RAM_PARSER_H
+#define STREAM_RAM_PARSER_H
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "stream/ram_record.h"
+
+enum ram_token_kind {
+    RAM_OTHER, /* bytes to pass on */
+    RAM_PAGE,  /* a record with a page: its header, then RAM_PAGE_SIZE bytes */
+    RAM_ZERO,  /* a record for a page full of one byte: its header, then that byte */
+};
+
+struct ram_token {
+    enum ram_token_kind kind;
+    const uint8_t *bytes; /* the whole token; valid during the callback */
+    size_t size;
+
+    /* RAM_PAGE and RAM_ZERO only. Their headers are exactly what ram_record_header() makes of
+     * RAM_RECORD_PAGE or RAM_RECORD_ZERO, the address, and, if `named`, the block's name. */
+    uint32_t block;      /* index for ram_parser_block() */
+    bool named;          /* false: the record says "same block as before" */
+    uint64_t address;    /* in the block, bytes; a multiple of RAM_PAGE_SIZE, below its size */
+    const uint8_t *page; /* RAM_PAGE: the page itself, at the end of `bytes`; any alignment */
+    uint8_t fill;        /* RAM_ZERO: the byte, 0 in all that QEMU sends today */
+};
+
+/* Takes one token. Returns 0, or -1 with an error, which ends ram_parser_feed() with it. */
+typedef int ram_token_fn(void *context, const struct ram_token *token, struct error **err);
+
+/* Where the stream is. */
+enum ram_phase {
+    RAM_PHASE_COPY,      /* header, then rounds of pre-copy */
+    RAM_PHASE_FINAL,     /* the last pages of pre-copy: the guest is stopped */
+    RAM_PHASE_DEVICES,   /* pre-copy's device state: opaque to the end, as it must be */
+    RAM_PHASE_POST_COPY, /* the package has begun: the guest runs, or soon will, at the other end */
+    RAM_PHASE_DONE,      /* post-copy's end mark has passed */
+    RAM_PHASE_UNKNOWN,   /* met something unknown: opaque to the end, see ram_parser_reason() */
+};
+
+struct ram_parser_block {
+    char name[RAM_BLOCK_NAME_MAX + 1];
+    uint64_t size; /* bytes */
+};
+
+struct ram_parser;
+
+/* For one stream from its first byte on. */
+struct ram_parser *ram_parser_new(void);
+void ram_parser_free(struct ram_parser *parser);
+
+/*
+ * Takes the next `size` bytes and hands out the tokens that are complete. A record that lies whole
+ * in `bytes` is handed out in place; one that is cut is gathered inside. What is not handed out
+ * when it returns is the beginning of something QEMU has not written whole yet, less than one
+ * record. Returns 0, or -1 with the callback's error; the parser is of no use then.
+ */
+int ram_parser_feed(struct ram_parser *parser, const uint8_t *bytes, size_t size,
+                    ram_token_fn *token, void *context, struct error **err);
+
+/* The stream has ended: hands out what is held, if it ended in the middle of something. Feeding
+ * goes on as RAM_OTHER only, when something was held. */
+int ram_parser_finish(struct ram_parser *parser, ram_token_fn *token, void *context,
+                      struct error **err);
+
+enum ram_phase ram_parser_phase(const struct ram_parser *parser);
+
+/* Everything from here to the end is RAM_OTHER. */
+bool ram_parser_is_opaque(const struct ram_parser *parser);
+
+/* In RAM_PHASE_UNKNOWN: what was met and where, for the log; NULL otherwise. */
+const char *ram_parser_reason(const struct ram_parser *parser);
+
+/* The guest's RAM blocks, in the order in which the stream lists them. They are known before the
+ * first page, and do not change after it. */
+uint32_t ram_parser_blocks(const struct ram_parser *parser);
+const struct ram_parser_block *ram_parser_block(const struct ram_parser *parser, uint32_t index);
+
+static inline void cleanup_ram_parser_function(struct ram_parser **parser)
+{
+    ram_parser_free(*parser);
+}
+#define CLEANUP_RAM_PARSER CLEANUP(cleanup_ram_parser_function)
+
+#endif
