@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* io.mudanza: moves, how they stand, and ending them. */
 #include "agent/api.h"
+#include "base/fault.h"
 #include "base/text.h"
 
 /* A caller that went away is noticed this late at the most. */
@@ -95,6 +96,7 @@ int api_abort_job(void *context, struct varlink_call *call, json_t **reply, stru
         return error_hint(err, "`mudanza job %s` shows how its last move ended", vm);
     }
     int result = migration_cancel(m, err);
+    fault_pass(FAULT_SOURCE_CANCEL);
     unsigned sequence = 0;
     json_t *report = NULL;
     while (result == 0 && !report) {

@@ -9,6 +9,7 @@
 #include <string.h>
 #include <syslog.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/text.h"
 
@@ -28,8 +29,7 @@ const char config_help[] =
     "  --log-level LEVEL      error, warning, info or debug\n"
     "  --config FILE          settings, one `key = value` a line, the keys as above\n"
     "  --help                 this text\n"
-    "  --version              the version\n"
-    "\n"
+    "  --version              the version\n" FAULT_HELP "\n"
     "See mudanzad(8) and mudanzad.conf(5).\n";
 
 static int parse_level(const char *text, int *level, struct error **err)
@@ -165,13 +165,40 @@ static int check(struct config *config, struct error **err)
 }
 
 static const struct option options[] = {
-    {"name", required_argument, NULL, 's'},      {"state-dir", required_argument, NULL, 's'},
-    {"run-dir", required_argument, NULL, 's'},   {"socket", required_argument, NULL, 's'},
-    {"listen", required_argument, NULL, 's'},    {"emulator", required_argument, NULL, 's'},
-    {"qemu-user", required_argument, NULL, 's'}, {"log-level", required_argument, NULL, 's'},
-    {"config", required_argument, NULL, 'c'},    {"help", no_argument, NULL, 'h'},
-    {"version", no_argument, NULL, 'v'},         {NULL, 0, NULL, 0},
+    {"name", required_argument, NULL, 's'},
+    {"state-dir", required_argument, NULL, 's'},
+    {"run-dir", required_argument, NULL, 's'},
+    {"socket", required_argument, NULL, 's'},
+    {"listen", required_argument, NULL, 's'},
+    {"emulator", required_argument, NULL, 's'},
+    {"qemu-user", required_argument, NULL, 's'},
+    {"log-level", required_argument, NULL, 's'},
+    {"config", required_argument, NULL, 'c'},
+    {"help", no_argument, NULL, 'h'},
+    {"version", no_argument, NULL, 'v'},
+    {"fault", required_argument, NULL, 'f'},
+    {"fault-socket", required_argument, NULL, 'F'},
+    {"list-faults", no_argument, NULL, 'l'},
+    {"json", no_argument, NULL, 'j'},
+    {NULL, 0, NULL, 0},
 };
+
+/* Several --fault count as one with commas. */
+static void take_fault_option(struct config *config, int option, enum config_action *action)
+{
+    char *before = config->faults;
+    if (option == 'f') {
+        config->faults = before ? text_format("%s,%s", before, optarg) : text_copy(optarg);
+        free(before);
+    } else if (option == 'F') {
+        free(config->fault_socket);
+        config->fault_socket = text_copy(optarg);
+    } else if (option == 'l') {
+        *action = CONFIG_LIST_FAULTS;
+    } else if (option == 'j') {
+        config->json = true;
+    }
+}
 
 /* The file first, whatever the order on the command line. */
 static int find_file(int argc, char **argv, struct config *config, enum config_action *action,
@@ -189,9 +216,13 @@ static int find_file(int argc, char **argv, struct config *config, enum config_a
             *action = CONFIG_HELP;
         else if (option == 'v')
             *action = CONFIG_VERSION;
+        else
+            take_fault_option(config, option, action);
     }
     if (optind < argc)
         return error_set(err, ERROR_INVALID, "'%s': mudanzad takes options only", argv[optind]);
+    if (config->json && *action != CONFIG_LIST_FAULTS)
+        return error_set(err, ERROR_INVALID, "--json goes with --list-faults");
     if (path)
         return load_file(config, path, true, err);
     return geteuid() == 0 ? load_file(config, "/etc/mudanza/mudanzad.conf", false, err) : 0;
@@ -225,5 +256,7 @@ void config_clear(struct config *config)
     free(config->listen);
     free(config->emulator);
     free(config->qemu_user);
+    free(config->faults);
+    free(config->fault_socket);
     memset(config, 0, sizeof(*config));
 }

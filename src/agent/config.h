@@ -17,9 +17,13 @@ struct config {
     char *emulator;  /* for domains without <emulator> */
     char *qemu_user; /* QEMU runs as; NULL: as the agent's own user */
     int log_level;   /* syslog priority */
+
+    /* On the command line only; see base/fault.h. */
+    char *faults, *fault_socket; /* NULL: none */
+    bool json;                   /* of --list-faults */
 };
 
-enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION };
+enum config_action { CONFIG_RUN, CONFIG_HELP, CONFIG_VERSION, CONFIG_LIST_FAULTS };
 
 /* Reads the command line and the file it names (or the default one, if it is there). ERROR_INVALID
  * names the option, or the file and line. Filled strings are the caller's (config_clear). */

@@ -14,6 +14,7 @@
 #include "agent/local_socket.h"
 #include "agent/peer_port.h"
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -109,8 +110,38 @@ static int agent_serve(struct agent *agent, int signal_fd, struct error **err)
     return result;
 }
 
+static int arm_faults(const struct config *config, struct error **err)
+{
+    if (!config->faults && !config->fault_socket)
+        return 0;
+    fault_set_socket(config->fault_socket);
+    return fault_arm(config->faults, err);
+}
+
+/* One line a point, or all of it as JSON. */
+static int list_faults(const struct config *config, struct error **err)
+{
+    CLEANUP_JSON json_t *list = fault_list(err);
+    if (!list)
+        return -1;
+    if (config->json) {
+        CLEANUP_FREE char *text = json_dumps(list, JSON_INDENT(1));
+        puts(text);
+        return 0;
+    }
+    size_t i;
+    const json_t *point;
+    json_array_foreach (list, i, point)
+        printf("%3d  %-28s %-9s %s\n", (int)json_opt_int(point, "number", 0),
+               json_opt_string(point, "name", ""), json_opt_string(point, "phase", ""),
+               json_opt_string(point, "what", ""));
+    return 0;
+}
+
 static int run(const struct config *config, struct error **err)
 {
+    if (arm_faults(config, err) < 0)
+        return -1;
     sigset_t signals;
     sigemptyset(&signals);
     sigaddset(&signals, SIGTERM);
@@ -137,6 +168,8 @@ int main(int argc, char **argv)
         fputs(config_help, stdout);
     else if (result == 0 && action == CONFIG_VERSION)
         puts("mudanzad " MUDANZA_VERSION);
+    else if (result == 0 && action == CONFIG_LIST_FAULTS)
+        result = list_faults(&config, &err);
     else if (result == 0)
         result = run(&config, &err);
     if (result < 0) {

@@ -6,6 +6,7 @@
 #include <syslog.h>
 
 #include "agent/config.h"
+#include "base/fault.h"
 #include "base/text.h"
 
 static int parse(struct config *config, const char *text, struct error **err)
@@ -68,12 +69,57 @@ static void test_the_command_line_wins_over_the_file(void **state)
     config_clear(&config);
 }
 
+static void test_faults(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    char *argv[] = {(char *)"mudanzad",
+                    (char *)"--fault",
+                    (char *)"source-copy:kill",
+                    (char *)"--fault",
+                    (char *)"source-plan:stop",
+                    (char *)"--fault-socket",
+                    (char *)"/run/x",
+                    (char *)"--qemu-user",
+                    (char *)"",
+                    NULL};
+    struct config config;
+    enum config_action action;
+    assert_ok(config_load(9, argv, &config, &action, &err), err);
+    assert_string_equal(config.faults, "source-copy:kill,source-plan:stop");
+    assert_string_equal(config.fault_socket, "/run/x");
+#ifndef MUDANZA_FAULTS
+    assert_int_equal(fault_arm(config.faults, &err), -1);
+    assert_int_equal(err->kind, ERROR_UNSUPPORTED);
+    assert_non_null(strstr(err->message, "without fault injection"));
+#endif
+    config_clear(&config);
+}
+
+static void test_json_goes_with_a_list_only(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    char *argv[] = {(char *)"mudanzad", (char *)"--json", (char *)"--list-faults", NULL};
+    struct config config;
+    enum config_action action;
+    assert_ok(config_load(3, argv, &config, &action, &err), err);
+    assert_int_equal(action, CONFIG_LIST_FAULTS);
+    assert_true(config.json);
+    config_clear(&config);
+    assert_int_equal(config_load(2, argv, &config, &action, &err), -1);
+    assert_non_null(strstr(err->message, "--list-faults"));
+    config_clear(&config);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys_comments_and_spaces),
         cmocka_unit_test(test_errors_name_file_and_line),
         cmocka_unit_test(test_the_command_line_wins_over_the_file),
+        cmocka_unit_test(test_faults),
+        cmocka_unit_test(test_json_goes_with_a_list_only),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -3,6 +3,7 @@
 #include <string.h>
 #include <sys/eventfd.h>
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "migrate/arrival_private.h"
 #include "migrate/check.h"
@@ -44,7 +45,10 @@ static int write_journal(struct arrival *a, const struct domain *domain, struct 
         .state = JOURNAL_PREPARED,
         .options = options,
     };
-    return journal_put(a->context->store, &entry, err);
+    if (fault_point(FAULT_DESTINATION_PREPARED_BEFORE, err) < 0 ||
+        journal_put(a->context->store, &entry, err) < 0)
+        return -1;
+    return fault_point(FAULT_DESTINATION_PREPARED_AFTER, err);
 }
 
 static int ready_qemu(struct arrival *a, const json_t *capabilities, struct error **err)
@@ -87,7 +91,9 @@ static int begin(struct arrival *a, struct domain *domain, const json_t *capabil
     a->vm = vm_receive(a->context->vms, domain, claim, a->wake_fd, err);
     if (!a->vm)
         return -1;
-    if (ready_qemu(a, capabilities, err) == 0 && launch_thread(a, err) == 0)
+    if (fault_point(FAULT_DESTINATION_QEMU_STARTED, err) == 0 &&
+        ready_qemu(a, capabilities, err) == 0 && fault_point(FAULT_DESTINATION_READY, err) == 0 &&
+        launch_thread(a, err) == 0)
         return 0;
     vm_end_unused(a->vm, NULL);
     vm_release(a->vm);
@@ -110,6 +116,8 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
                     const json_t *parameters, struct error **err)
 {
     uint8_t id[16];
+    if (fault_point(FAULT_DESTINATION_PREPARE, err) < 0)
+        return -1;
     const char *job, *xml, *key = json_opt_string(parameters, "verify_key", NULL);
     if (json_need_string(parameters, "job", &job, err) < 0 ||
         json_need_string(parameters, "xml", &xml, err) < 0 || job_id_to_bytes(job, id, err) < 0)

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -64,6 +65,10 @@ static int take_data(struct arrival *a, struct error **err)
         struct tls *data = STEAL(a->data);
         pthread_mutex_unlock(&a->lock);
         if (data) {
+            if (fault_point(FAULT_DESTINATION_ATTACHED, err) < 0) {
+                tls_close(data);
+                return -1;
+            }
             a->relay = relay_start_destination(a->vm->name, STEAL_FD(a->qemu_fd), data, err);
             return a->relay ? 0 : -1;
         }
@@ -111,13 +116,16 @@ static int tell_loaded(struct arrival *a, struct error **err)
 /* J(OWNER): from here on the VM may run here. An abort that was asked for first wins. */
 static int become_owner(struct arrival *a, struct error **err)
 {
+    if (fault_point(FAULT_DESTINATION_END, err) < 0)
+        return -1;
     LOCK_SCOPE(&a->lock);
     if (arrival_refuse_stopped(a, err) < 0)
         return -1;
-    if (journal_move(a->context->store, a->job, false, JOURNAL_PREPARED, JOURNAL_OWNER, err) < 0)
+    if (fault_point(FAULT_DESTINATION_OWNER_BEFORE, err) < 0 ||
+        journal_move(a->context->store, a->job, false, JOURNAL_PREPARED, JOURNAL_OWNER, err) < 0)
         return -1;
     a->owner = true;
-    return 0;
+    return fault_point(FAULT_DESTINATION_OWNER_AFTER, err);
 }
 
 /* Receives until the VM is ours and loaded. */
@@ -134,7 +142,8 @@ static int receive(struct arrival *a, struct error **err)
         /* Post-copy's switch comes only after the source's COMMIT, so it stands for END. */
         if (!a->owner && (stream.ended || in_post_copy) && become_owner(a, err) < 0)
             return -1;
-        if (complete && !loaded && tell_loaded(a, err) < 0)
+        if (complete && !loaded &&
+            (fault_point(FAULT_DESTINATION_LOADED, err) < 0 || tell_loaded(a, err) < 0))
             return -1;
         loaded |= complete;
         if (a->owner && (loaded || in_post_copy))
@@ -146,6 +155,8 @@ static int receive(struct arrival *a, struct error **err)
 
 static int run_guest(struct arrival *a, struct error **err)
 {
+    if (fault_point(FAULT_DESTINATION_CONT_BEFORE, err) < 0)
+        return -1;
     if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, err) < 0) {
         /* QEMU says RESUME before the first instruction: without it the guest never ran. */
         pthread_mutex_lock(&a->vm->lock);
@@ -154,10 +165,12 @@ static int run_guest(struct arrival *a, struct error **err)
         if (!ran)
             return -1;
     }
+    fault_pass(FAULT_DESTINATION_CONT_AFTER);
     pthread_mutex_lock(&a->lock);
     a->running = true;
     pthread_mutex_unlock(&a->lock);
     tell(a, json_pack("{s:s}", "event", "running"));
+    fault_pass(FAULT_DESTINATION_TOLD);
     return 0;
 }
 
@@ -169,9 +182,11 @@ static void await_rest(struct arrival *a)
     char status[32];
     struct relay_status stream;
     while (look(a, status, &stream, &err) == 0 &&
-           (strcmp(status, "completed") != 0 || !stream.ended))
+           (strcmp(status, "completed") != 0 || !stream.ended)) {
+        fault_pass(FAULT_DESTINATION_POST_COPY);
         if (arrival_wait(a, DEADLINE_NEVER, &err) < 0)
             break;
+    }
     if (err)
         log_error(a->vm->name, "post-copy from %s: %s", a->peer_name, err->message);
 }
@@ -189,8 +204,10 @@ static void settle(struct arrival *a)
     CLEANUP_ERROR struct error *err = NULL;
     if (a->post_copy)
         await_rest(a);
-    if (vm_received(a->vm, a->persistent, &err) < 0)
+    if (fault_point(FAULT_DESTINATION_RECEIVED_BEFORE, &err) < 0 ||
+        vm_received(a->vm, a->persistent, &err) < 0)
         log_error(a->vm->name, "arrived and runs, but: %s", err->message);
+    fault_pass(FAULT_DESTINATION_RECEIVED_AFTER);
     let_go(a);
     log_info(a->vm->name, "arrived from %s", a->peer_name);
 }
@@ -201,6 +218,7 @@ static bool undone(struct arrival *a)
 {
     CLEANUP_ERROR struct error *err = NULL;
     if (vm_end_unused(a->vm, &err) == 0 &&
+        fault_point(FAULT_DESTINATION_ABORTED_BEFORE, &err) == 0 &&
         journal_delete(a->context->store, a->job, false, &err) == 0)
         return true;
     log_error(a->vm->name, "undoing its arrival: %s; trying again", err->message);
@@ -212,10 +230,12 @@ static bool undone(struct arrival *a)
 static void undo(struct arrival *a, const struct error *why)
 {
     log_warning(a->vm->name, "arrival from %s is undone: %s", a->peer_name, why->message);
+    fault_pass(FAULT_DESTINATION_UNDO);
     relay_stop(STEAL(a->relay)); /* QEMU's duplicate of our end of its socket ends with QEMU */
     while (!undone(a))
         if (wait_again(a))
             return;
+    fault_pass(FAULT_DESTINATION_ABORTED_AFTER);
     tell(a, json_pack("{s:s, s:o}", "event", "failed", "error", json_from_error(why)));
 }
 

@@ -1,5 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The confirm phase: the VM is the destination's; this side lets go of it. */
+#include "base/fault.h"
 #include "base/log.h"
 #include "migrate/migration_private.h"
 
@@ -21,13 +22,18 @@ int confirm_run(struct migration *m, struct error **err)
 {
     m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
     relay_stop(STEAL(m->relay));
-    if (vm_end(m->vm, err) < 0)
+    if (fault_point(FAULT_SOURCE_QEMU_END_BEFORE, err) < 0 || vm_end(m->vm, err) < 0 ||
+        fault_point(FAULT_SOURCE_QEMU_END_AFTER, err) < 0)
         return -1;
-    if (m->options.undefine_source && m->vm->definition && vm_drop_definition(m->vm, err) < 0)
+    if (m->options.undefine_source && m->vm->definition &&
+        (fault_point(FAULT_SOURCE_DEFINITION_DROP, err) < 0 || vm_drop_definition(m->vm, err) < 0))
         return -1;
-    if (journal_delete(m->context->store, m->job, true, err) < 0)
+    if (fault_point(FAULT_SOURCE_DONE_BEFORE, err) < 0 ||
+        journal_delete(m->context->store, m->job, true, err) < 0)
         return -1;
     m->journalled = false;
+    fault_pass(FAULT_SOURCE_DONE_AFTER);
     forget_there(m);
+    fault_pass(FAULT_SOURCE_FORGOTTEN);
     return 0;
 }

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "migrate/migration_private.h"
@@ -35,11 +36,11 @@ static int start_stream(struct migration *m, struct error **err)
         return error_prefix(err, "VM %s", m->vm->name);
     }
     m->relay = relay_start_source(m->vm->name, STEAL_FD(ours), data, err);
-    if (!m->relay)
+    if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
         return -1;
     if (qemu_migration_start(m->vm->qmp, "mudanza", err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
-    return 0;
+    return fault_point(FAULT_SOURCE_STREAM_STARTED, err);
 }
 
 static int follow_policy(struct migration *m, struct error **err)
@@ -81,7 +82,8 @@ static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error 
     if (clock_now_ns() < *next_sample_ns)
         return 0;
     *next_sample_ns = clock_deadline_ns(SAMPLE_MS);
-    if (migration_sample(m, err) < 0 || follow_policy(m, err) < 0)
+    if (fault_point(FAULT_SOURCE_COPY, err) < 0 || migration_sample(m, err) < 0 ||
+        follow_policy(m, err) < 0)
         return -1;
     return enforce_timeout(m, err);
 }

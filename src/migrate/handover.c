@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -36,9 +37,11 @@ static int commit(struct migration *m, struct error **err)
     pthread_mutex_unlock(&m->lock);
     if (cancelled)
         return error_set(err, ERROR_CANCELLED, "cancelled");
-    if (journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, err) < 0)
+    if (fault_point(FAULT_SOURCE_COMMIT_BEFORE, err) < 0 ||
+        journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
     m->committed = true;
+    fault_pass(FAULT_SOURCE_COMMIT_AFTER);
     return 0;
 }
 
@@ -87,6 +90,8 @@ static int await_running(struct migration *m, int64_t deadline_ns, struct error 
  * cannot be asked or has not decided. */
 static int ask_outcome(struct migration *m, struct error **err)
 {
+    if (fault_point(FAULT_SOURCE_ASK, err) < 0)
+        return -1;
     struct varlink_connection *control = peer_connect_control(&m->peer, m->cancel_fd, err);
     if (!control)
         return -1;
@@ -94,7 +99,7 @@ static int ask_outcome(struct migration *m, struct error **err)
     int result = peer_call(control, &m->peer, "Outcome", json_pack("{s:s}", "job", m->job), &answer,
                            m->cancel_fd, err);
     varlink_connection_free(control);
-    if (result < 0)
+    if (result < 0 || fault_point(FAULT_SOURCE_ANSWERED, err) < 0)
         return -1;
     const char *outcome = json_opt_string(answer, "outcome", "undecided");
     if (strcmp(outcome, "owner") == 0)
@@ -138,7 +143,8 @@ static int learn_outcome(struct migration *m, struct error **err)
     int64_t deadline_ns = clock_deadline_ns(ANSWER_MS);
     /* A QEMU whose migration fails resumes its guest by itself, so END goes only when that can no
      * longer happen. Post-copy's guest changes sides before its stream is complete. */
-    if (!m->post_copy_started && await_stream(m, deadline_ns, &why) == 0)
+    if (!m->post_copy_started && await_stream(m, deadline_ns, &why) == 0 &&
+        fault_point(FAULT_SOURCE_END_BEFORE, &why) == 0)
         relay_commit(m->relay);
     if (!why && await_running(m, deadline_ns, &why) == 0)
         return 0;
@@ -156,19 +162,25 @@ static int learn_outcome(struct migration *m, struct error **err)
 int handover_run(struct migration *m, struct error **err)
 {
     note_stop(m);
+    if (fault_point(FAULT_SOURCE_PRE_SWITCHOVER, err) < 0)
+        return -1;
     /* Post-copy: the guest may run there as soon as the stream goes on, so COMMIT comes first. */
     if (m->post_copy_started && commit(m, err) < 0)
         return -1;
     if (qmp_execute(m->vm->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
                     NULL, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
+    if (fault_point(FAULT_SOURCE_CONTINUED, err) < 0)
+        return -1;
     if ((m->options.verify || m->mends) &&
-        (await_stream(m, clock_deadline_ns(ANSWER_MS), err) < 0 || verify_run(m, err) < 0))
+        (await_stream(m, clock_deadline_ns(ANSWER_MS), err) < 0 || verify_run(m, err) < 0 ||
+         fault_point(FAULT_SOURCE_VERIFIED, err) < 0))
         return -1;
     /* Else the fsync goes on while QEMU writes device state, and costs nothing. */
     if (!m->committed && commit(m, err) < 0)
         return -1;
     if (learn_outcome(m, err) < 0)
         return -1;
+    fault_pass(FAULT_SOURCE_OWNER);
     return m->post_copy_started ? post_copy_finish(m, err) : 0;
 }

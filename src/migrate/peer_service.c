@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -164,6 +165,8 @@ static int method_outcome(void *context, struct varlink_call *call, json_t **rep
                           struct error **err)
 {
     const char *outcome = "undecided";
+    if (fault_point(FAULT_DESTINATION_OUTCOME, err) < 0)
+        return -1;
     struct arrival *arrival = arrival_of(context, call, NULL);
     if (arrival) {
         /* Asking decides what is not decided yet, durably, before the answer. An owner stays one,
@@ -214,7 +217,10 @@ static int method_forget(void *context, struct varlink_call *call, json_t **repl
         arrival_await_end(arrival);
         arrival_put(arrival);
     }
-    return journal_delete(migrate->store, text_of(call, "job"), false, err);
+    if (fault_point(FAULT_DESTINATION_FORGET_BEFORE, err) < 0 ||
+        journal_delete(migrate->store, text_of(call, "job"), false, err) < 0)
+        return -1;
+    return fault_point(FAULT_DESTINATION_FORGET_AFTER, err);
 }
 
 static int write_nvram(const struct domain *domain, const char *hex, struct error **err)

@@ -5,6 +5,7 @@
  */
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/text.h"
 #include "migrate/check.h"
 #include "migrate/cpu_facts.h"
@@ -140,6 +141,10 @@ static int ask_destination(struct migration *m, const json_t *facts, struct erro
                   "post_copy", m->options.post_copy, "facts", facts);
     m->control = peer_connect_control(&m->peer, m->cancel_fd, err);
     if (!m->control) {
+        json_decref(question);
+        return -1;
+    }
+    if (fault_point(FAULT_SOURCE_PLAN, err) < 0) {
         json_decref(question);
         return -1;
     }

@@ -6,12 +6,15 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "migrate/migration_private.h"
 
 #define SAMPLE_MS 100
 
 int post_copy_start(struct migration *m, struct error **err)
 {
+    if (fault_point(FAULT_SOURCE_POST_COPY_SWITCH, err) < 0)
+        return -1;
     if (qmp_execute(m->vm->qmp, "migrate-start-postcopy", NULL, NULL, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
     m->post_copy_started = true;
@@ -35,7 +38,8 @@ int post_copy_finish(struct migration *m, struct error **err)
             return error_hint(err,
                               "the VM stands on both hosts and is lost unless it is recovered");
         }
-        if (migration_wait(m, clock_deadline_ns(SAMPLE_MS), err) < 0 ||
+        if (fault_point(FAULT_SOURCE_POST_COPY, err) < 0 ||
+            migration_wait(m, clock_deadline_ns(SAMPLE_MS), err) < 0 ||
             migration_sample(m, err) < 0)
             return -1;
     }

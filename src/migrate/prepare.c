@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/text.h"
 #include "migrate/migration_private.h"
 #include "migrate/qemu_migration.h"
@@ -41,10 +42,11 @@ static int write_journal(struct migration *m, struct error **err)
         .state = JOURNAL_PREPARED,
         .options = options,
     };
-    if (journal_put(m->context->store, &entry, err) < 0)
+    if (fault_point(FAULT_SOURCE_PREPARED_BEFORE, err) < 0 ||
+        journal_put(m->context->store, &entry, err) < 0)
         return -1;
     m->journalled = true;
-    return 0;
+    return fault_point(FAULT_SOURCE_PREPARED_AFTER, err);
 }
 
 static int prepare_destination(struct migration *m, const json_t *capabilities, struct error **err)
@@ -60,14 +62,16 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
     if (compares)
         json_object_set_new(request, "verify_key", json_string(key_hex));
     m->prepared = true; /* from here on there may be something to undo there */
-    if (peer_call(m->control, &m->peer, "Prepare", request, NULL, m->cancel_fd, err) < 0)
+    if (peer_call(m->control, &m->peer, "Prepare", request, NULL, m->cancel_fd, err) < 0 ||
+        fault_point(FAULT_SOURCE_READY, err) < 0)
         return -1;
     m->events = peer_connect_control(&m->peer, m->cancel_fd, err);
     if (!m->events)
         return -1;
-    return varlink_call_more(m->events, "io.mudanza.Peer.Receive",
-                             json_pack("{s:s}", "job", m->job), m->cancel_fd,
-                             clock_deadline_ns(PEER_CALL_MS), err);
+    if (varlink_call_more(m->events, "io.mudanza.Peer.Receive", json_pack("{s:s}", "job", m->job),
+                          m->cancel_fd, clock_deadline_ns(PEER_CALL_MS), err) < 0)
+        return -1;
+    return fault_point(FAULT_SOURCE_FOLLOWS, err);
 }
 
 static int prepare_source(struct migration *m, const json_t *capabilities, struct error **err)

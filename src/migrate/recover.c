@@ -4,6 +4,7 @@
 
 #include <string.h>
 
+#include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
 #include "migrate/migration_private.h"
@@ -18,6 +19,8 @@ static void forget(struct migrate_context *context, const struct journal_entry *
 static void recover_source(struct migrate_context *context, struct vm *vm,
                            const struct journal_entry *entry, struct error **err)
 {
+    if (fault_point(FAULT_SOURCE_RECOVER, err) < 0)
+        return;
     if (vm && vm->qmp) {
         /* The agent died in the middle: QEMU's stream has nobody to read it any more. */
         qmp_execute(vm->qmp, "migrate_cancel", NULL, NULL, NULL);
@@ -41,6 +44,8 @@ static bool loaded(struct vm *vm)
 static void recover_destination(struct migrate_context *context, struct vm *vm,
                                 const struct journal_entry *entry, struct error **err)
 {
+    if (fault_point(FAULT_DESTINATION_RECOVER, err) < 0)
+        return;
     bool ours = entry->state == JOURNAL_OWNER && vm && vm->qmp && loaded(vm);
     if (!ours) {
         /* An owner whose QEMU is gone cannot be told from one that ran and crashed: it stays one.

@@ -10,6 +10,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -69,7 +70,7 @@ static int send_end(struct relay *relay, struct error **err)
         return -1;
     count_out(relay, 0, sizeof(bytes));
     set_flag(relay, &relay->status.ended);
-    return 0;
+    return fault_point(FAULT_SOURCE_END_AFTER, err);
 }
 
 /* QEMU has bytes for the peer, or closed its end. */
@@ -132,7 +133,8 @@ static int take_in(struct relay *relay, const uint8_t *bytes, size_t size, struc
         size_t piece;
         if (in->payload_left) {
             piece = size < in->payload_left ? size : in->payload_left;
-            if (write_to_qemu(relay, bytes, piece, err) < 0)
+            if ((!relay->source && fault_point(FAULT_DESTINATION_BYTES, err) < 0) ||
+                write_to_qemu(relay, bytes, piece, err) < 0)
                 return -1;
             in->payload_left -= (uint32_t)piece;
             in->offset += piece;

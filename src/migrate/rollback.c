@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "migrate/migration_private.h"
@@ -57,8 +58,10 @@ static void abort_there(struct migration *m)
 
 void migration_rollback(struct migration *m)
 {
+    fault_pass(FAULT_SOURCE_ROLLBACK);
     cancel_qemu(m);
     resume_guest(m);
+    fault_pass(FAULT_SOURCE_RESUMED);
     m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
     relay_stop(STEAL(m->relay));
     if (m->holder_fdset >= 0 && m->vm->qmp)
@@ -68,7 +71,9 @@ void migration_rollback(struct migration *m)
     if (m->prepared)
         abort_there(m);
     CLEANUP_ERROR struct error *err = NULL;
+    fault_pass(FAULT_SOURCE_ABORTED_BEFORE);
     if (m->journalled && journal_delete(m->context->store, m->job, true, &err) < 0)
         log_error(m->vm->name, "%s", err->message);
     m->journalled = false;
+    fault_pass(FAULT_SOURCE_ABORTED_AFTER);
 }

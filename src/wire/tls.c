@@ -19,6 +19,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "wire/openssl.h"
@@ -121,6 +122,7 @@ static struct tls *session_new(const struct tls_context *context, int fd, char *
         return NULL;
     }
     tls->fd = fd;
+    fault_connection_opened(fd);
     tls->name = name;
     tls->record_limit = TLS_RECORD_LIMIT;
     memcpy(tls->own, context->own, sizeof(tls->own));
@@ -172,7 +174,7 @@ struct tls *tls_connect(struct tls_context *context, const char *address, uint16
                         const char *fingerprint, int cancel_fd, int64_t deadline_ns,
                         struct error **err)
 {
-    if (!fingerprint_valid(fingerprint, err))
+    if (!fingerprint_valid(fingerprint, err) || fault_network(err) < 0)
         return NULL;
     char *name = tls_socket_name(address, port);
     int fd = tls_socket_connect(address, port, name, cancel_fd, deadline_ns, err);
@@ -222,7 +224,7 @@ struct tls *tls_accept(struct tls_context *context, int fd, int cancel_fd, int64
     CLEANUP(cleanup_tls) struct tls *tls = session_new(context, fd, name, err);
     if (!tls)
         return NULL;
-    if (fd_set_nonblocking(fd, true, err) < 0 || tls_tune(fd, err) < 0) {
+    if (fault_network(err) < 0 || fd_set_nonblocking(fd, true, err) < 0 || tls_tune(fd, err) < 0) {
         error_prefix(err, "%s", name);
         return NULL;
     }
@@ -263,6 +265,7 @@ void tls_close(struct tls *tls)
         SSL_free(tls->ssl);
         ERR_clear_error();
     }
+    fault_connection_closed(tls->fd);
     close(tls->fd);
     error_free(tls->late);
     free(tls->in);
