@@ -2,17 +2,9 @@
 /*
  * Splits QEMU's migration stream into RAM pages and everything else.
  *
- * Theory of operation. The stream is a sequence of items, each of a size that follows from its
- * first bytes: a header, a section's head, a record with its page, ... One function for each state
- * looks at the next item: parser_STATE(parser, bytes, size, token) returns the item's size. If that
- * is more than there is, nothing has changed, and the caller comes again with as many bytes (which
- * may show that still more is needed). Otherwise the item is consumed and the token describes it.
- *
- * So the same functions serve an item that lies whole in the input, which is most of them, and one
- * that was cut: its beginning is kept in `held`, filled up to what is needed, never beyond the
- * item. What is long and uninteresting (a command's payload, a package, compressed pages) is not an
- * item: its size goes to `skip`, and it passes without being looked at. Items of RAM_OTHER that lie
- * side by side go out as one token.
+ * Theory of operation. One function for each state looks at the next item (a header, a section's
+ * head, a record with its page, ...): parser_STATE(parser, bytes, size, token) keeps the contract
+ * of splitter_item_fn, see there.
  *
  * Layouts come from QEMU's migration/savevm.c and migration/ram.c, 7.2 to 10.0:
  *
@@ -30,6 +22,7 @@
 #include <string.h>
 
 #include "stream/bytes.h"
+#include "stream/splitter.h"
 
 #define STREAM_MAGIC   0x5145564du /* "QEVM" */
 #define STREAM_VERSION 3
@@ -53,7 +46,6 @@
 #define COMMAND_SWITCHOVER_START 11 /* from 10.0; 10 is COLO, a protocol of its own */
 
 #define TARGET_PAGE_BITS 12
-#define BLOCKS_MAX       4096 /* far beyond what slots and option ROMs of one machine add up to */
 #define COMPRESSED_MAX   (RAM_PAGE_SIZE + 64) /* zlib's compressBound() adds 14 to a page */
 
 enum parser_state {
@@ -76,18 +68,11 @@ struct ram_parser {
     uint32_t section_id;
     uint32_t capabilities; /* names still to come */
     uint64_t ram_left;     /* of the sum of all blocks' sizes, while they are listed */
-    uint64_t skip;         /* bytes to pass on before the next item */
-    uint64_t offset;       /* of the next item in the stream */
-
-    struct ram_parser_block *blocks;
-    uint32_t n_blocks;
-    uint32_t blocks_capacity;
+    struct ram_blocks blocks;
     uint32_t block; /* of the latest record */
     bool has_block; /* there was one */
     bool has_list;  /* the list of blocks has passed */
-
-    size_t held_size;
-    uint8_t held[RAM_RECORD_HEADER_MAX + RAM_PAGE_SIZE]; /* the largest item */
+    struct splitter splitter;
     char reason[160];
 };
 
@@ -100,7 +85,7 @@ void ram_parser_free(struct ram_parser *parser)
 {
     if (!parser)
         return;
-    free(parser->blocks);
+    ram_blocks_clear(&parser->blocks);
     free(parser);
 }
 
@@ -121,12 +106,12 @@ const char *ram_parser_reason(const struct ram_parser *parser)
 
 uint32_t ram_parser_blocks(const struct ram_parser *parser)
 {
-    return parser->n_blocks;
+    return parser->blocks.count;
 }
 
-const struct ram_parser_block *ram_parser_block(const struct ram_parser *parser, uint32_t index)
+const struct ram_block *ram_parser_block(const struct ram_parser *parser, uint32_t index)
 {
-    return &parser->blocks[index];
+    return &parser->blocks.list[index];
 }
 
 /* From here on everything passes as it is, beginning with the `size` bytes at hand. */
@@ -142,7 +127,7 @@ static size_t parser_unknown(struct ram_parser *parser, size_t size, const char 
                              uint64_t value)
 {
     snprintf(parser->reason, sizeof(parser->reason), "%s 0x%" PRIx64 " at byte %" PRIu64, what,
-             value, parser->offset);
+             value, parser->splitter.offset);
     return parser_opaque(parser, RAM_PHASE_UNKNOWN, size);
 }
 
@@ -218,14 +203,14 @@ static size_t parser_command(struct ram_parser *parser, const uint8_t *bytes, si
     if ((command < COMMAND_FIRST || command > COMMAND_LAST) && command != COMMAND_SWITCHOVER_START)
         return parser_unknown(parser, size, "command", command);
     if (command != COMMAND_PACKAGED) {
-        parser->skip = length;
+        parser->splitter.skip = length;
         return 5;
     }
     if (length != 4)
         return parser_unknown(parser, size, "a package whose size has a length of", length);
     if (size < 9)
         return 9;
-    parser->skip = bytes_get32(bytes + 5);
+    parser->splitter.skip = bytes_get32(bytes + 5);
     parser->phase = RAM_PHASE_POST_COPY;
     return 9;
 }
@@ -260,7 +245,7 @@ static size_t parser_configuration(struct ram_parser *parser, const uint8_t *byt
         return parser_section(parser, bytes, size);
     if (size < 5)
         return 5;
-    parser->skip = bytes_get32(bytes + 1);
+    parser->splitter.skip = bytes_get32(bytes + 1);
     parser->state = STATE_SUBSECTION;
     return 5;
 }
@@ -277,7 +262,7 @@ static size_t parser_subsection(struct ram_parser *parser, const uint8_t *bytes,
     if (size < need)
         return need;
     if (name_is(bytes + 2, length, "configuration/uuid")) {
-        parser->skip = 16;
+        parser->splitter.skip = 16;
         return need;
     }
     bool bits = name_is(bytes + 2, length, "configuration/target-page-bits");
@@ -301,39 +286,6 @@ static size_t parser_capability(struct ram_parser *parser, const uint8_t *bytes,
     if (size >= need && --parser->capabilities == 0)
         parser->state = STATE_SUBSECTION;
     return need;
-}
-
-static bool parser_find(const struct ram_parser *parser, const uint8_t *name, size_t length,
-                        uint32_t *index)
-{
-    for (uint32_t i = 0; i < parser->n_blocks; i++)
-        if (name_is(name, length, parser->blocks[i].name)) {
-            *index = i;
-            return true;
-        }
-    return false;
-}
-
-static bool parser_add_block(struct ram_parser *parser, const uint8_t *name, size_t length,
-                             uint64_t block_size)
-{
-    uint32_t index;
-    if (parser->n_blocks == BLOCKS_MAX || memchr(name, 0, length) ||
-        parser_find(parser, name, length, &index))
-        return false;
-    if (parser->n_blocks == parser->blocks_capacity) {
-        uint32_t capacity = parser->blocks_capacity ? 2 * parser->blocks_capacity : 16;
-        struct ram_parser_block *blocks = reallocarray(parser->blocks, capacity, sizeof(blocks[0]));
-        if (!blocks)
-            return false;
-        parser->blocks = blocks;
-        parser->blocks_capacity = capacity;
-    }
-    struct ram_parser_block *block = &parser->blocks[parser->n_blocks++];
-    memcpy(block->name, name, length);
-    block->name[length] = '\0';
-    block->size = block_size;
-    return true;
 }
 
 /*
@@ -363,7 +315,7 @@ static size_t parser_listed(struct ram_parser *parser, const uint8_t *bytes, siz
     uint64_t block_size = bytes_get64(bytes + 1 + length);
     if (block_size > parser->ram_left)
         return parser_unknown(parser, size, "a block beyond the sum of all, size", block_size);
-    if (!parser_add_block(parser, bytes + 1, length, block_size))
+    if (!ram_blocks_add(&parser->blocks, bytes + 1, length, block_size))
         return parser_unknown(parser, size, "one block too many or twice, size", block_size);
     parser->ram_left -= block_size;
     parser->extra_next = true;
@@ -404,11 +356,11 @@ static bool parser_take_page(struct ram_parser *parser, uint64_t kind, const uin
         token->fill = body[0];
         return true;
     case RAM_RECORD_XBZRLE:
-        parser->skip = bytes_get16(body + 1);
-        return body[0] == 1 && parser->skip <= RAM_PAGE_SIZE;
+        parser->splitter.skip = bytes_get16(body + 1);
+        return body[0] == 1 && parser->splitter.skip <= RAM_PAGE_SIZE;
     default:
-        parser->skip = bytes_get32(body);
-        return parser->skip <= COMPRESSED_MAX;
+        parser->splitter.skip = bytes_get32(body);
+        return parser->splitter.skip <= COMPRESSED_MAX;
     }
 }
 
@@ -426,18 +378,18 @@ static size_t parser_page(struct ram_parser *parser, const uint8_t *bytes, size_
     if (size < need)
         return need;
     if (named)
-        parser->has_block = parser_find(parser, bytes + 9, bytes[8], &parser->block);
+        parser->has_block = ram_blocks_find(&parser->blocks, bytes + 9, bytes[8], &parser->block);
     if (!parser->has_block)
         return parser_unknown(parser, size, "a page of an unknown block, word", word);
     uint64_t address = word - word % RAM_PAGE_SIZE;
-    uint64_t block_size = parser->blocks[parser->block].size;
+    uint64_t block_size = parser->blocks.list[parser->block].size;
     if (block_size < RAM_PAGE_SIZE || address > block_size - RAM_PAGE_SIZE)
         return parser_unknown(parser, size, "a page beyond its block, word", word);
     token->block = parser->block;
     token->named = named;
     token->address = address;
     if (!parser_take_page(parser, kind, bytes + header, token)) {
-        parser->skip = 0;
+        parser->splitter.skip = 0;
         return parser_unknown(parser, size, "a broken page, word", word);
     }
     parser->extra_next = false;
@@ -483,9 +435,9 @@ static size_t parser_footer(struct ram_parser *parser, const uint8_t *bytes, siz
 }
 
 /* The next item, see the top of this file. `size` is at least 1. */
-static size_t parser_item(struct ram_parser *parser, const uint8_t *bytes, size_t size,
-                          struct ram_token *token)
+static size_t parser_item(void *context, const uint8_t *bytes, size_t size, struct ram_token *token)
 {
+    struct ram_parser *parser = context;
     switch (parser->state) {
     case STATE_RECORD:
         return parser_record(parser, bytes, size, token);
@@ -509,83 +461,17 @@ static size_t parser_item(struct ram_parser *parser, const uint8_t *bytes, size_
     return size;
 }
 
-/* Hands out [from, to) as one token of bytes, if there are any. */
-static int parser_pass(const uint8_t *from, const uint8_t *to, ram_token_fn *emit, void *context,
-                       struct error **err)
-{
-    const struct ram_token token = {.kind = RAM_OTHER, .bytes = from, .size = (size_t)(to - from)};
-    return from == to ? 0 : emit(context, &token, err);
-}
-
-/* Completes the item that was cut with bytes from *at on, moving it, as far as they go. */
-static int parser_complete(struct ram_parser *parser, const uint8_t **at, const uint8_t *end,
-                           ram_token_fn *emit, void *context, struct error **err)
-{
-    for (;;) {
-        struct ram_token token = {.kind = RAM_OTHER};
-        size_t need = parser_item(parser, parser->held, parser->held_size, &token);
-        if (need <= parser->held_size) {
-            token.bytes = parser->held;
-            token.size = parser->held_size;
-            parser->offset += parser->held_size;
-            parser->held_size = 0;
-            return emit(context, &token, err);
-        }
-        size_t more = need - parser->held_size;
-        if (more > (size_t)(end - *at))
-            more = (size_t)(end - *at);
-        if (more == 0)
-            return 0;
-        memcpy(parser->held + parser->held_size, *at, more);
-        parser->held_size += more;
-        *at += more;
-    }
-}
-
 int ram_parser_feed(struct ram_parser *parser, const uint8_t *bytes, size_t size,
                     ram_token_fn *emit, void *context, struct error **err)
 {
-    if (size == 0)
-        return 0;
-    const uint8_t *at = bytes;
-    const uint8_t *const end = bytes + size;
-    if (parser->held_size > 0 && parser_complete(parser, &at, end, emit, context, err) < 0)
-        return -1;
-    const uint8_t *passing = at; /* from here to `at` nothing was handed out yet */
-    while (at < end) {
-        struct ram_token token = {.kind = RAM_OTHER};
-        uint64_t left = (uint64_t)(end - at);
-        size_t take = (size_t)(parser->skip < left ? parser->skip : left);
-        if (take > 0)
-            parser->skip -= take;
-        else
-            take = parser_item(parser, at, left, &token);
-        if (take > left)
-            break;
-        if (token.kind != RAM_OTHER) {
-            token.bytes = at;
-            token.size = take;
-            if (parser_pass(passing, at, emit, context, err) < 0 || emit(context, &token, err) < 0)
-                return -1;
-            passing = at + take;
-        }
-        at += take;
-        parser->offset += take;
-    }
-    if (parser_pass(passing, at, emit, context, err) < 0)
-        return -1;
-    memcpy(parser->held, at, (size_t)(end - at));
-    parser->held_size += (size_t)(end - at);
-    return 0;
+    return splitter_feed(&parser->splitter, parser_item, parser, bytes, size, emit, context, err);
 }
 
 int ram_parser_finish(struct ram_parser *parser, ram_token_fn *emit, void *context,
                       struct error **err)
 {
-    size_t size = parser->held_size;
-    if (size == 0)
-        return 0;
-    parser->held_size = 0;
-    parser_unknown(parser, size, "the stream's end in the middle of an item, bytes", size);
-    return parser_pass(parser->held, parser->held + size, emit, context, err);
+    if (parser->splitter.held_size > 0)
+        parser_unknown(parser, 0, "the end in the middle of an item, bytes of it",
+                       parser->splitter.held_size);
+    return splitter_finish(&parser->splitter, emit, context, err);
 }

@@ -20,30 +20,8 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "stream/ram_record.h"
-
-enum ram_token_kind {
-    RAM_OTHER, /* bytes to pass on */
-    RAM_PAGE,  /* a record with a page: its header, then RAM_PAGE_SIZE bytes */
-    RAM_ZERO,  /* a record for a page full of one byte: its header, then that byte */
-};
-
-struct ram_token {
-    enum ram_token_kind kind;
-    const uint8_t *bytes; /* the whole token; valid during the callback */
-    size_t size;
-
-    /* RAM_PAGE and RAM_ZERO only. Their headers are exactly what ram_record_header() makes of
-     * RAM_RECORD_PAGE or RAM_RECORD_ZERO, the address, and, if `named`, the block's name. */
-    uint32_t block;      /* index for ram_parser_block() */
-    bool named;          /* false: the record says "same block as before" */
-    uint64_t address;    /* in the block, bytes; a multiple of RAM_PAGE_SIZE, below its size */
-    const uint8_t *page; /* RAM_PAGE: the page itself, at the end of `bytes`; any alignment */
-    uint8_t fill;        /* RAM_ZERO: the byte, 0 in all that QEMU sends today */
-};
-
-/* Takes one token. Returns 0, or -1 with an error, which ends ram_parser_feed() with it. */
-typedef int ram_token_fn(void *context, const struct ram_token *token, struct error **err);
+#include "stream/ram_blocks.h"
+#include "stream/ram_token.h"
 
 /* Where the stream is. */
 enum ram_phase {
@@ -55,14 +33,13 @@ enum ram_phase {
     RAM_PHASE_UNKNOWN,   /* met something unknown: opaque to the end, see ram_parser_reason() */
 };
 
-struct ram_parser_block {
-    char name[RAM_BLOCK_NAME_MAX + 1];
-    uint64_t size; /* bytes */
-};
-
 struct ram_parser;
 
-/* For one stream from its first byte on. */
+/*
+ * For one stream, from its first byte on. A page's address is below its block's size. The headers
+ * of RAM_PAGE and RAM_ZERO are exactly what ram_record_header() makes of RAM_RECORD_PAGE or
+ * RAM_RECORD_ZERO, the address, and, if `named`, the block's name. Returns NULL when memory is out.
+ */
 struct ram_parser *ram_parser_new(void);
 void ram_parser_free(struct ram_parser *parser);
 
@@ -91,7 +68,7 @@ const char *ram_parser_reason(const struct ram_parser *parser);
 /* The guest's RAM blocks, in the order in which the stream lists them. They are known before the
  * first page, and do not change after it. */
 uint32_t ram_parser_blocks(const struct ram_parser *parser);
-const struct ram_parser_block *ram_parser_block(const struct ram_parser *parser, uint32_t index);
+const struct ram_block *ram_parser_block(const struct ram_parser *parser, uint32_t index);
 
 static inline void cleanup_ram_parser_function(struct ram_parser **parser)
 {

@@ -130,7 +130,7 @@ static int see(void *context, const struct ram_token *token, struct error **err)
     seen->size += token->size;
     if (token->kind == RAM_OTHER)
         return 0;
-    const struct ram_parser_block *block = ram_parser_block(seen->parser, token->block);
+    const struct ram_block *block = ram_parser_block(seen->parser, token->block);
     uint8_t header[RAM_RECORD_HEADER_MAX];
     bool page = token->kind == RAM_PAGE;
     size_t size = ram_record_header(header, page ? RAM_RECORD_PAGE : RAM_RECORD_ZERO,
