@@ -217,3 +217,18 @@ int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *b
     }
     return 0;
 }
+
+bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, size_t n,
+                           uint8_t *const *to)
+{
+    struct iovec local[MEMORY_CHUNK_PAGES], remote[MEMORY_CHUNK_PAGES];
+    for (size_t i = 0; i < n; i++) {
+        const uint64_t offset = pages[i] * MEMORY_PAGE_SIZE;
+        if (offset >= map->size)
+            return false;
+        local[i] = (struct iovec){.iov_base = to[i], .iov_len = MEMORY_PAGE_SIZE};
+        remote[i] = (struct iovec){.iov_base = (void *)(uintptr_t)(map->address + offset),
+                                   .iov_len = MEMORY_PAGE_SIZE};
+    }
+    return process_vm_readv(map->pid, local, n, remote, n, 0) == (ssize_t)(n * MEMORY_PAGE_SIZE);
+}

@@ -25,4 +25,9 @@ int memory_map_check(const char *maps, uint64_t start, uint64_t end, bool *anony
 int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *buffer,
                           bool present[MEMORY_CHUNK_PAGES], size_t *n, struct error **err);
 
+/* Reads `n` pages (at most MEMORY_CHUNK_PAGES), anywhere in the RAM, each to where `to` says, with
+ * one call. False when not all of them could be read. */
+bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, size_t n,
+                           uint8_t *const *to);
+
 #endif

@@ -5,8 +5,8 @@
  * AES-128 of Poly1305 of the page, both under a key that the source draws for each job and sends
  * inside TLS. Poly1305 makes collisions improbable for everyone who does not know the key (below
  * 2^-95 for a pair of pages, however chosen); AES, a permutation, adds none and makes any part of a
- * hash as good as random, so that filters and tables may take bits of it. docs/page-hash.md has the
- * argument.
+ * hash as good as random, so that filters and tables may take bits of it. docs/dictionary.md has
+ * the argument.
  */
 #ifndef STREAM_PAGE_HASH_H
 #define STREAM_PAGE_HASH_H
@@ -35,5 +35,8 @@ void page_hasher_free(struct page_hasher *hasher);
 /* Hashes 4096 bytes at any alignment. False when the library refuses: the page has no hash then. */
 bool page_hash(struct page_hasher *hasher, const uint8_t page[PAGE_SIZE_BYTES],
                uint8_t hash[PAGE_HASH_SIZE]);
+
+/* Leaves at the first byte that is not zero, or soon after. */
+bool page_is_zero(const uint8_t page[PAGE_SIZE_BYTES]);
 
 #endif

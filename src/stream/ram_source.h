@@ -8,7 +8,6 @@
 #include <stdint.h>
 
 #include "base/error.h"
-#include "qemu/process.h"
 
 #define RAM_SOURCE_CHUNK_PAGES 256
 
@@ -21,8 +20,9 @@ struct ram_source_ops {
      */
     int (*read_chunk)(void *context, size_t chunk, uint8_t *buffer,
                       bool present[RAM_SOURCE_CHUNK_PAGES]);
-    /* Copies one page. False when it is gone. */
-    bool (*read_page)(void *context, uint64_t page, uint8_t *buffer);
+    /* Copies `n` pages (at most RAM_SOURCE_CHUNK_PAGES), each to where `to` says. False when that
+     * fails for any of them: none may be used then. */
+    bool (*read_pages)(void *context, const uint32_t *pages, size_t n, uint8_t *const *to);
     void (*release)(void *context);
 };
 
@@ -35,10 +35,11 @@ struct ram_source {
 void ram_source_free(struct ram_source *source);
 
 struct memory_map;
-/* The RAM of a process; takes `map` over, also on error. The process is held by a descriptor:
- * another one that gets its number later is never taken for it. NULL with ERROR_NOT_FOUND when it
- * is gone. */
-struct ram_source *ram_source_process(struct memory_map *map, const struct process_id *id,
-                                      struct error **err);
+/*
+ * The RAM of a running process. Takes over, also on error: `map`, its RAM; `pidfd`, that very
+ * process (process_open), so that another one that gets its number later is never taken for it.
+ * NULL when memory is out.
+ */
+struct ram_source *ram_source_process(struct memory_map *map, int pidfd);
 
 #endif
