@@ -20,6 +20,9 @@
 #define DOMAIN_XML_MAX ((size_t)4 << 20)
 #define UUID_TEXT_SIZE 37 /* with its NUL */
 
+/* Of our own elements in <metadata>. */
+#define DOMAIN_NAMESPACE "https://mudanza.io/xmlns/domain/1"
+
 enum domain_accelerator { DOMAIN_KVM, DOMAIN_TCG };
 
 enum domain_action { DOMAIN_DESTROY, DOMAIN_RESTART, DOMAIN_PRESERVE };
@@ -68,6 +71,7 @@ struct domain_interface {
 struct domain {
     xmlDoc *document;
     char *name, *title, *emulator; /* title, emulator: may be NULL */
+    char *group;                   /* of VMs whose pages may stand in for each other; NULL: none */
     char uuid[UUID_TEXT_SIZE];     /* empty before assignment */
     enum domain_accelerator accelerator;
     uint64_t memory; /* bytes */

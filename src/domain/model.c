@@ -162,9 +162,10 @@ void domain_free(struct domain *domain)
     free_disks(domain);
     free_interfaces(domain);
     free_private(domain->private);
-    char *texts[] = {domain->name,     domain->title,     domain->emulator, domain->machine,
-                     domain->cpu_mode, domain->cpu_model, domain->kernel,   domain->initrd,
-                     domain->cmdline,  domain->loader,    domain->nvram,    domain->nvram_template};
+    char *texts[] = {domain->name,          domain->title,    domain->group,     domain->emulator,
+                     domain->machine,       domain->cpu_mode, domain->cpu_model, domain->kernel,
+                     domain->initrd,        domain->cmdline,  domain->loader,    domain->nvram,
+                     domain->nvram_template};
     for (size_t i = 0; i < ARRAY_SIZE(texts); i++)
         free(texts[i]);
     if (domain->document)

@@ -287,7 +287,6 @@ static void parse_kept(struct reader *reader, xmlNode *root)
 {
     reader_attribute(root, "id");
     reader_keep_child(reader, root, "description");
-    reader_keep_child(reader, root, "metadata");
     for (xmlNode *label = NULL; (label = reader_next(root, label, "seclabel"));) {
         const char *type = reader_attribute(label, "type");
         if (!text_equal(type, "none"))
@@ -324,6 +323,7 @@ static void parse_root(struct reader *reader, struct domain *domain, xmlNode *ro
     parse_pm(reader, domain, reader_child(reader, root, "pm"));
     parse_devices(reader, domain, reader_child(reader, root, "devices"));
     parse_actions(reader, domain, root);
+    parse_metadata(reader, domain, reader_child(reader, root, "metadata"));
     parse_kept(reader, root);
 }
 

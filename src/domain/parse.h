@@ -11,6 +11,7 @@
 #include "domain/reader.h"
 
 void parse_memory_backing(struct reader *reader, struct domain *domain, xmlNode *node);
+void parse_metadata(struct reader *reader, struct domain *domain, xmlNode *node);
 void parse_pm(struct reader *reader, struct domain *domain, xmlNode *node);
 void parse_os(struct reader *reader, struct domain *domain, xmlNode *node);
 void parse_features(struct reader *reader, struct domain *domain, xmlNode *node);

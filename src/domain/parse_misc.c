@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* <rng>, <memballoon>, <watchdog>, <panic> */
+/* <rng>, <memballoon>, <watchdog>, <panic>; our element in <metadata> */
 #include "domain/parse.h"
 
 #include <string.h>
@@ -125,4 +125,45 @@ void parse_panic(struct reader *reader, struct domain *domain, xmlNode *node)
     parse_alias(reader, node, &panic->device.alias);
     if (text_equal(panic->model, "isa"))
         parse_isa_address(reader, panic, node);
+}
+
+#define GROUP_MAX 64
+
+static bool is_group_name(const char *text)
+{
+    static const char allowed[] =
+        "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-";
+    size_t length = strlen(text);
+    return length > 0 && length <= GROUP_MAX && strspn(text, allowed) == length;
+}
+
+static void parse_group(struct reader *reader, struct domain *domain, xmlNode *node)
+{
+    CLEANUP_FREE char *name = reader_text(reader, node);
+    if (domain->group)
+        reader_fault(reader, node, NULL, ERROR_INVALID, "a VM is in one group only");
+    else if (node->properties || xmlFirstElementChild(node))
+        reader_fault(reader, node, NULL, ERROR_INVALID, "takes a name and nothing else");
+    else if (!is_group_name(name))
+        reader_fault(reader, node, NULL, ERROR_INVALID,
+                     "'%s' is no name for a group: 1 to %d letters, digits, '.', '_', '-'", name,
+                     GROUP_MAX);
+    else
+        domain->group = STEAL(name);
+}
+
+void parse_metadata(struct reader *reader, struct domain *domain, xmlNode *node)
+{
+    if (!node)
+        return;
+    reader_keep(node);
+    for (xmlNode *child = xmlFirstElementChild(node); child; child = xmlNextElementSibling(child)) {
+        if (!child->ns || strcmp((const char *)child->ns->href, DOMAIN_NAMESPACE) != 0)
+            continue;
+        if (strcmp((const char *)child->name, "group") == 0)
+            parse_group(reader, domain, child);
+        else
+            reader_fault(reader, child, NULL, ERROR_UNSUPPORTED,
+                         "not supported; of this namespace there is <group>");
+    }
 }

@@ -283,6 +283,45 @@ static void test_many_findings(void **state)
     assert_non_null(strstr(message, "\nand 150 more"));
 }
 
+static char *with_metadata(const char *metadata)
+{
+    return text_format("<domain type='qemu'>\n<name>t</name><memory>65536</memory>\n"
+                       "<metadata>\n%s\n</metadata>\n"
+                       "<os><type>hvm</type></os><devices/></domain>",
+                       metadata);
+}
+
+#define GROUP "<m:group xmlns:m='https://mudanza.io/xmlns/domain/1'>"
+
+static void test_group(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *metadata, *message;
+    } cases[] = {
+        {GROUP "</m:group>", "line 4, column 1: <m:group>: '' is no name for a group: 1 to 64 "
+                             "letters, digits, '.', '_', '-'"},
+        {GROUP " web </m:group>", "line 4, column 1: <m:group>: ' web ' is no name for a group: 1 "
+                                  "to 64 letters, digits, '.', '_', '-'"},
+        {GROUP "a</m:group>" GROUP "b</m:group>",
+         "line 4, column 65: <m:group>: a VM is in one group only"},
+        {GROUP "<b/>a</m:group>", "line 4, column 1: <m:group>: takes a name and nothing else"},
+        {"<m:share xmlns:m='https://mudanza.io/xmlns/domain/1'/>",
+         "line 4, column 1: <m:share>: not supported; of this namespace there is <group>"},
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        CLEANUP_FREE char *xml = with_metadata(cases[i].metadata);
+        CLEANUP_FREE char *message = support_parse_error(xml);
+        assert_string_equal(message, cases[i].message);
+    }
+    CLEANUP_FREE char *ours = with_metadata(GROUP "web-1</m:group>");
+    CLEANUP_DOMAIN struct domain *grouped = support_parse(ours);
+    assert_string_equal(grouped->group, "web-1");
+    CLEANUP_FREE char *others = with_metadata("<group>a</group><m:group xmlns:m='x'>a</m:group>");
+    CLEANUP_DOMAIN struct domain *ungrouped = support_parse(others);
+    assert_null(ungrouped->group);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -290,6 +329,7 @@ int main(void)
         cmocka_unit_test(test_devices),     cmocka_unit_test(test_elements),
         cmocka_unit_test(test_memory),      cmocka_unit_test(test_missing),
         cmocka_unit_test(test_positions),   cmocka_unit_test(test_many_findings),
+        cmocka_unit_test(test_group),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
