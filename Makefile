@@ -4,6 +4,8 @@
 #   make demo      sets the machine up, builds, and moves a VM between two hosts on this machine
 #   make check     sets the machine up and runs every check that there is
 #   make check-model   has Spin check the handover's model
+#   make check-faults  breaks moves at every point in every way and looks what comes of it
+#   make torture   breaks moves at random: TORTURE_SECONDS=n TORTURE_SEED=n
 #   make bench     measures Mudanza and virsh side by side
 #   make           builds build/mudanza and build/mudanzad
 #   make install   installs them (PREFIX=/usr/local, DESTDIR=)
@@ -36,6 +38,20 @@ check-model:
 	@scripts/setup check
 	@model/check
 
+# A build that can inject faults; -k REGEX, -j N and the like go into CELLS.
+FAULTS = @[ -e build/faults/build.ninja ] || meson setup build/faults -Dfaults=true -Dwerror=true >/dev/null; \
+	ninja -C build/faults --quiet mudanza mudanzad tests/guest/guest.elf
+
+check-faults:
+	@scripts/setup check
+	$(FAULTS)
+	@tests/run-integration --folder faults --build build/faults --count cells $(CELLS)
+
+torture:
+	@scripts/setup check
+	$(FAULTS)
+	@tests/faults/torture --seconds $(or $(TORTURE_SECONDS),60) $(if $(TORTURE_SEED),--seed $(TORTURE_SEED))
+
 # Side by side with virsh; CASES=a,b and REPEAT=n choose less or more.
 bench:
 	@scripts/setup bench
@@ -52,4 +68,4 @@ install: programs
 clean:
 	@rm -rf build
 
-.PHONY: programs demo check check-model bench unit asan tsan fuzz tidy integration format install clean
+.PHONY: programs demo check check-model check-faults torture bench unit asan tsan fuzz tidy integration format install clean
