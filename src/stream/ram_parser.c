@@ -40,10 +40,10 @@
 
 #define RAM_SECTION_VERSION 4
 
-#define COMMAND_PACKAGED         8
-#define COMMAND_FIRST            1  /* open the return path */
-#define COMMAND_LAST             9  /* receive a bitmap */
-#define COMMAND_SWITCHOVER_START 11 /* from 10.0; 10 is COLO, a protocol of its own */
+#define COMMAND_FIRST    1 /* open the return path */
+#define COMMAND_PACKAGED 7
+#define COMMAND_COLO     8  /* a protocol of its own */
+#define COMMAND_LAST     11 /* the switchover starts, from 10.0; 10 asks for a bitmap */
 
 #define TARGET_PAGE_BITS 12
 #define COMPRESSED_MAX   (RAM_PAGE_SIZE + 64) /* zlib's compressBound() adds 14 to a page */
@@ -200,7 +200,7 @@ static size_t parser_command(struct ram_parser *parser, const uint8_t *bytes, si
         return 5;
     uint16_t command = bytes_get16(bytes + 1);
     uint16_t length = bytes_get16(bytes + 3);
-    if ((command < COMMAND_FIRST || command > COMMAND_LAST) && command != COMMAND_SWITCHOVER_START)
+    if (command < COMMAND_FIRST || command > COMMAND_LAST || command == COMMAND_COLO)
         return parser_unknown(parser, size, "command", command);
     if (command != COMMAND_PACKAGED) {
         parser->splitter.skip = length;

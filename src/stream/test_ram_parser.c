@@ -1,51 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The parser of QEMU's stream: tokens of hand-made streams, cut at every boundary. */
-#include "base/test.h"
-
-#include <string.h>
+#include "stream/test_support.h"
 
 #include "base/error.h"
-#include "stream/bytes.h"
 #include "stream/ram_parser.h"
-
-/* A stream under construction. */
-struct made {
-    uint8_t bytes[1 << 16];
-    size_t size;
-};
-
-static void put(struct made *made, const void *bytes, size_t size)
-{
-    assert_true(size <= sizeof(made->bytes) - made->size);
-    memcpy(made->bytes + made->size, bytes, size);
-    made->size += size;
-}
-
-static void put8(struct made *made, uint8_t value)
-{
-    put(made, &value, 1);
-}
-
-static void put16(struct made *made, uint16_t value)
-{
-    uint8_t bytes[2];
-    bytes_put16(bytes, value);
-    put(made, bytes, sizeof(bytes));
-}
-
-static void put32(struct made *made, uint32_t value)
-{
-    uint8_t bytes[4];
-    bytes_put32(bytes, value);
-    put(made, bytes, sizeof(bytes));
-}
-
-static void put64(struct made *made, uint64_t value)
-{
-    uint8_t bytes[8];
-    bytes_put64(bytes, value);
-    put(made, bytes, sizeof(bytes));
-}
 
 static void put_name(struct made *made, const char *name)
 {
@@ -211,8 +169,7 @@ static void put_command(struct made *made, uint16_t command, uint16_t length)
     put8(made, 8);
     put16(made, command);
     put16(made, length);
-    for (unsigned i = 0; i < length; i++)
-        put8(made, 0x5a);
+    put_fill(made, 0x5a, length);
 }
 
 /* The package holds what looks like sections and pages: nobody must look. */
@@ -230,7 +187,7 @@ static void post_copy(void **state)
     put_footer(&made);
     put_command(&made, 6, 300);
     put8(&made, 8);
-    put16(&made, 8);
+    put16(&made, 7);
     put16(&made, 4);
     put32(&made, 9 + 5 + 5);
     put_part(&made, 2);
@@ -247,11 +204,174 @@ static void post_copy(void **state)
     check_cuts(&made, RAM_PHASE_DONE, 2, 1);
 }
 
+/* What QEMU compressed itself passes, and pages around it are seen. */
+static void compressed(void **state)
+{
+    (void)state;
+    struct made made = {.size = 0};
+    put_header(&made);
+    put_blocks(&made, false);
+    put_part(&made, 2);
+    put_record(&made, RAM_RECORD_XBZRLE, 0, "pc.ram");
+    put8(&made, 1);
+    put16(&made, 300);
+    put_fill(&made, 0x08, 300);
+    put_record(&made, RAM_RECORD_COMPRESSED, 0x1000, NULL);
+    put32(&made, RAM_PAGE_SIZE + 13);
+    put_fill(&made, 0x02, RAM_PAGE_SIZE + 13);
+    put_record(&made, RAM_RECORD_PAGE, 0x2000, NULL);
+    put_footer(&made);
+    check_cuts(&made, RAM_PHASE_COPY, 1, 0);
+}
+
+/* One broken thing each after a good beginning: it all passes, no page after it is seen. */
+static void unknown(void **state)
+{
+    static const struct {
+        const char *bytes;
+        size_t size;
+    } cases[] = {
+#define CASE(text) {text, sizeof(text) - 1}
+        CASE("\x02\0\0\0\x03"),                              /* part of another section */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\x30\x28"),          /* a page of "the same block" */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\0\x08\x03vgb"),     /* a page of no block */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\x20\x02\x03vga\0"), /* a page beyond the block */
+        CASE("\x02\0\0\0\x02\xff\xff\xff\xff\xff\xff\xf0\x02\x03vga\0"), /* far beyond */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\0\x40\x03vga\x02\0\0"),         /* XBZRLE? */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\0\x40\x03vga\x01\x10\x01"),     /* too long */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\x01\0\x03vga\0\0\x20\0"),       /* too long, too */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\0\0"),                          /* a record of nothing */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\x02\0\x04"),                      /* a second list */
+        CASE("\x02\0\0\0\x02\0\0\0\0\0\0\0\x80"),                        /* RDMA */
+        CASE("\x01\0\0\0\x04\x03ram\0\0\0\0\0\0\0\x04"),                 /* a second RAM section */
+        CASE("\x01\0\0\0\x04\x05"
+             "block\0\0\0\0\0\0\0\x01"), /* another section */
+        CASE("\x04\0\0\0\x04"),          /* device state too early */
+        CASE("\x05"),
+        CASE("\x06"),
+        CASE("\x07"),
+        CASE("\x7e\0\0\0\x03"),
+        CASE("\0"),
+        CASE("\x08\0\0\0\0"),
+        CASE("\x08\0\x08\0\0"),
+        CASE("\x08\0\x0c\0\0"),   /* commands */
+        CASE("\x08\0\x07\0\x05"), /* a package with another size of its size */
+#undef CASE
+    };
+    (void)state;
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct made made = {.size = 0};
+        put_header(&made);
+        put_blocks(&made, false);
+        put(&made, cases[i].bytes, cases[i].size);
+        put_footer(&made);
+        put_part(&made, 2);
+        put_record(&made, RAM_RECORD_PAGE, 0x2000, "pc.ram");
+        put_footer(&made);
+        struct seen seen;
+        CLEANUP_RAM_PARSER struct ram_parser *parser = feed(&made, 100, 300, &seen);
+        if (ram_parser_phase(parser) != RAM_PHASE_UNKNOWN || seen.pages > 0)
+            fail_msg("case %zu was not noticed", i);
+        assert_true(ram_parser_is_opaque(parser));
+        assert_non_null(ram_parser_reason(parser));
+    }
+}
+
+/* The same for the beginning itself. */
+static void unknown_beginning(void **state)
+{
+    (void)state;
+    struct made good = {.size = 0};
+    put_header(&good);
+    put_blocks(&good, false);
+    size_t list = good.size - 13 - 3 - 1 - 8 - 8 - 6 - 1 - 8;
+    const struct {
+        size_t at;
+        uint8_t value;
+    } cases[] = {
+        {0, 'q'},       {7, 4}, /* another magic, another version */
+        {20, 'C'},              /* a subsection of another name */
+        {list + 8, 0},          /* a block without a name */
+        {list + 9, 0},          /* with a NUL in it */
+        {list + 5, 0},          /* blocks larger than their sum */
+        {list + 23, 9},         /* a name that goes beyond the list */
+    };
+    for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
+        struct made made = good;
+        made.bytes[cases[i].at] = cases[i].value;
+        put_part(&made, 2);
+        put_record(&made, RAM_RECORD_PAGE, 0x2000, "pc.ram");
+        put_footer(&made);
+        struct seen seen;
+        CLEANUP_RAM_PARSER struct ram_parser *parser = feed(&made, 100, 300, &seen);
+        if (ram_parser_phase(parser) != RAM_PHASE_UNKNOWN || seen.pages > 0)
+            fail_msg("case %zu was not noticed", i);
+    }
+}
+
+/* A record that lies whole in the input is handed out where it is. */
+static int in_place(void *context, const struct ram_token *token, struct error **err)
+{
+    const struct made *made = context;
+    (void)err;
+    assert_true(token->bytes >= made->bytes);
+    assert_true(token->bytes + token->size <= made->bytes + made->size);
+    return 0;
+}
+
+static void without_copying(void **state)
+{
+    (void)state;
+    struct made made = {.size = 0};
+    put_header(&made);
+    put_blocks(&made, false);
+    put_part(&made, 2);
+    put_record(&made, RAM_RECORD_PAGE, 0x2000, "pc.ram");
+    put_record(&made, RAM_RECORD_PAGE, 0x3000, NULL);
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_RAM_PARSER struct ram_parser *parser = ram_parser_new();
+    assert_ok(ram_parser_feed(parser, made.bytes, made.size, in_place, &made, &err), err);
+}
+
+/* The caller's error ends it and comes back. */
+static int refuse(void *context, const struct ram_token *token, struct error **err)
+{
+    enum ram_token_kind *kind = context;
+    return token->kind == *kind ? error_set(err, ERROR_CANCELLED, "enough") : 0;
+}
+
+static void errors(void **state)
+{
+    (void)state;
+    struct made made = {.size = 0};
+    put_header(&made);
+    put_blocks(&made, false);
+    put_part(&made, 2);
+    put_record(&made, RAM_RECORD_PAGE, 0x2000, "pc.ram");
+    for (enum ram_token_kind kind = RAM_OTHER; kind <= RAM_PAGE; kind++) {
+        for (size_t first = made.size - 10; first <= made.size; first += 10) {
+            CLEANUP_ERROR struct error *err = NULL;
+            CLEANUP_RAM_PARSER struct ram_parser *parser = ram_parser_new();
+            int status = ram_parser_feed(parser, made.bytes, first, refuse, &kind, &err);
+            if (status == 0)
+                status = ram_parser_feed(parser, made.bytes + first, made.size - first, refuse,
+                                         &kind, &err);
+            assert_int_equal(status, -1);
+            assert_int_equal(err->kind, ERROR_CANCELLED);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(pre_copy),
         cmocka_unit_test(post_copy),
+        cmocka_unit_test(compressed),
+        cmocka_unit_test(unknown),
+        cmocka_unit_test(unknown_beginning),
+        cmocka_unit_test(without_copying),
+        cmocka_unit_test(errors),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
