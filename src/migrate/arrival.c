@@ -39,7 +39,6 @@ void arrival_enter(struct arrival *a)
     LOCK_SCOPE(&a->context->lock);
     a->next = a->context->arrivals;
     a->context->arrivals = a;
-    a->context->threads++;
 }
 
 static void leave_list(struct arrival *a)
@@ -57,17 +56,12 @@ static void leave_list(struct arrival *a)
  * context go away. */
 void arrival_finish(struct arrival *a)
 {
-    struct migrate_context *context = a->context;
     pthread_mutex_lock(&a->lock);
     a->finished = true;
     pthread_cond_broadcast(&a->changed);
     pthread_mutex_unlock(&a->lock);
     leave_list(a);
     arrival_put(a);
-    pthread_mutex_lock(&context->lock);
-    context->threads--;
-    pthread_cond_broadcast(&context->idle);
-    pthread_mutex_unlock(&context->lock);
 }
 
 static void arrival_free(struct arrival *a)

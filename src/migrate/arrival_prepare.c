@@ -60,29 +60,6 @@ static int ready_qemu(struct arrival *a, const json_t *capabilities, struct erro
     return a->qemu_fd < 0 ? -1 : qemu_migration_listen(qmp, "mudanza", err);
 }
 
-static int create_thread(struct arrival *a, struct error **err)
-{
-    pthread_t thread;
-    LOCK_SCOPE(&a->lock);
-    if (arrival_refuse_stopped(a, err) < 0)
-        return -1;
-    int failed = pthread_create(&thread, NULL, arrival_thread, a);
-    if (failed)
-        return error_errno(err, failed, "arrival thread");
-    pthread_detach(thread);
-    return 0;
-}
-
-static int launch_thread(struct arrival *a, struct error **err)
-{
-    if (migrate_thread_enter(a->context, err) < 0)
-        return -1;
-    if (create_thread(a, err) == 0)
-        return 0;
-    migrate_thread_leave(a->context);
-    return -1;
-}
-
 /* Starts QEMU and the thread; takes `domain` over. The journal's entry is there. */
 static int begin(struct arrival *a, struct domain *domain, const json_t *capabilities,
                  struct error **err)
@@ -93,7 +70,7 @@ static int begin(struct arrival *a, struct domain *domain, const json_t *capabil
         return -1;
     if (fault_point(FAULT_DESTINATION_QEMU_STARTED, err) == 0 &&
         ready_qemu(a, capabilities, err) == 0 && fault_point(FAULT_DESTINATION_READY, err) == 0 &&
-        launch_thread(a, err) == 0)
+        migrate_thread_start(a->context, arrival_thread, a, err) == 0)
         return 0;
     vm_end_unused(a->vm, NULL);
     vm_release(a->vm);

@@ -41,11 +41,10 @@ int arrival_refuse_stopped(const struct arrival *a, struct error **err);
 
 /* Adds it to those under way, for others to find. */
 void arrival_enter(struct arrival *a);
-/* Nothing of the job is left to do; drops the reference of whoever did it. Only then may the
- * context go away. */
+/* Nothing of the job is left to do; drops the reference of whoever did it. */
 void arrival_finish(struct arrival *a);
 
 /* The thread: from the data connection to the VM that runs here, or to nothing. */
-void *arrival_thread(void *argument);
+void arrival_thread(void *argument);
 
 #endif

@@ -239,10 +239,9 @@ static void undo(struct arrival *a, const struct error *why)
     tell(a, json_pack("{s:s, s:o}", "event", "failed", "error", json_from_error(why)));
 }
 
-void *arrival_thread(void *argument)
+void arrival_thread(void *argument)
 {
     struct arrival *a = argument;
-    struct migrate_context *context = a->context;
     CLEANUP_ERROR struct error *err = NULL;
     if (take_data(a, &err) == 0 && receive(a, &err) == 0 && run_guest(a, &err) == 0)
         settle(a);
@@ -250,6 +249,4 @@ void *arrival_thread(void *argument)
         undo(a, err);
     vm_release(a->vm);
     arrival_finish(a);
-    migrate_thread_leave(context);
-    return NULL;
 }

@@ -62,6 +62,16 @@ static void explain_abort(struct migration *m, struct error *why)
                        : text_format("aborted, as asked; the VM is as it was on %s", host);
 }
 
+static void leave_list(struct migration *m)
+{
+    LOCK_SCOPE(&m->context->lock);
+    for (struct migration **at = &m->context->migrations; *at; at = &(*at)->next)
+        if (*at == m) {
+            *at = m->next;
+            return;
+        }
+}
+
 static void finish(struct migration *m, int result, struct error *why)
 {
     if (result == 0)
@@ -80,13 +90,7 @@ static void finish(struct migration *m, int result, struct error *why)
                  (long long)json_opt_int(report, "downtime_ms", 0));
     else
         log_warning(m->vm->name, "move to %s: %s", m->peer.host.name, why ? why->message : "?");
-    pthread_mutex_lock(&m->context->lock);
-    for (struct migration **at = &m->context->migrations; *at; at = &(*at)->next)
-        if (*at == m) {
-            *at = m->next;
-            break;
-        }
-    pthread_mutex_unlock(&m->context->lock);
+    leave_list(m);
     if (!m->committed || result == 0)
         vm_release(m->vm);
     pthread_mutex_lock(&m->lock);
@@ -96,14 +100,7 @@ static void finish(struct migration *m, int result, struct error *why)
     pthread_mutex_unlock(&m->lock);
 }
 
-static void migration_leave(struct migration *m)
-{
-    struct migrate_context *context = m->context;
-    migration_put(m);
-    migrate_thread_leave(context);
-}
-
-static void *migration_thread(void *argument)
+static void migration_thread(void *argument)
 {
     struct migration *m = argument;
     CLEANUP_ERROR struct error *why = NULL;
@@ -111,8 +108,7 @@ static void *migration_thread(void *argument)
     if (result < 0 && !m->committed)
         migration_rollback(m);
     finish(m, result, why);
-    migration_leave(m);
-    return NULL;
+    migration_put(m);
 }
 
 static void migration_free(struct migration *m)
@@ -206,23 +202,16 @@ static int settle_mode(struct migration *m, struct error **err)
     return 0;
 }
 
-static int launch(struct migration *m, void *(*run)(void *), struct error **err)
+static int launch(struct migration *m, void (*run)(void *), struct error **err)
 {
-    if (migrate_thread_enter(m->context, err) < 0)
-        return -1;
     pthread_mutex_lock(&m->context->lock);
     m->next = m->context->migrations;
     m->context->migrations = m;
-    int failed = pthread_create(&m->thread, NULL, run, m);
-    if (failed)
-        m->context->migrations = m->next;
-    else
-        pthread_detach(m->thread);
     pthread_mutex_unlock(&m->context->lock);
-    if (!failed)
+    if (migrate_thread_start(m->context, run, m, err) == 0)
         return 0;
-    migrate_thread_leave(m->context);
-    return error_errno(err, failed, "migration thread");
+    leave_list(m);
+    return -1;
 }
 
 static int begin(struct migration *m, const char *host, struct error **err)
@@ -256,7 +245,7 @@ struct migration *migration_start(struct migrate_context *context, struct vm *vm
 }
 
 /* A move whose source agent was restarted after COMMIT: only the outcome is missing. */
-static void *in_doubt_thread(void *argument)
+static void in_doubt_thread(void *argument)
 {
     struct migration *m = argument;
     CLEANUP_ERROR struct error *why = NULL;
@@ -269,8 +258,7 @@ static void *in_doubt_thread(void *argument)
         migration_rollback(m);
     }
     finish(m, result, why);
-    migration_leave(m);
-    return NULL;
+    migration_put(m);
 }
 
 int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,

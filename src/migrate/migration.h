@@ -18,6 +18,7 @@
 #include "wire/tls.h"
 
 struct arrival;
+struct migrate_thread;
 struct migration;
 
 /* What all moves of an agent share. */
@@ -25,11 +26,12 @@ struct migrate_context {
     struct vm_host *vms;
     struct store *store;
     struct tls_context *tls;
-    const char *host_name;        /* this host's */
-    const char *fingerprint;      /* this host's */
-    pthread_mutex_t lock;         /* guards what follows */
-    pthread_cond_t idle;          /* a job or its thread is over */
-    unsigned threads;             /* of jobs */
+    const char *host_name;   /* this host's */
+    const char *fingerprint; /* this host's */
+    int end_fd;              /* eventfd: the agent ends */
+    pthread_mutex_t lock;    /* guards what follows */
+    pthread_cond_t idle;     /* an arrival is over */
+    struct migrate_thread *threads;
     bool ending;                  /* no job begins any more */
     struct migration *migrations; /* running, from here */
     struct arrival *arrivals;     /* running, to here */
@@ -42,9 +44,9 @@ void migrate_context_end(struct migrate_context *context);
 /* Frees what init made; nobody may use the context any more. */
 void migrate_context_clear(struct migrate_context *context);
 
-/* A job's thread counts from before its start to its very end. ERROR_STATE once the agent ends. */
-int migrate_thread_enter(struct migrate_context *context, struct error **err);
-void migrate_thread_leave(struct migrate_context *context);
+/* Starts a job's thread, which migrate_context_end waits for. ERROR_STATE once the agent ends. */
+int migrate_thread_start(struct migrate_context *context, void (*run)(void *), void *argument,
+                         struct error **err);
 
 /*
  * Starts moving `vm` to the host of that name. Takes `options` over. ERROR_* when it cannot even

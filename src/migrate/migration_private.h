@@ -29,7 +29,6 @@ struct migration {
     struct migration *next;
     struct migrate_context *context;
     unsigned references; /* guarded by context->lock */
-    pthread_t thread;
     char job[JOB_ID_SIZE];
     struct vm *vm;
     struct peer peer;
