@@ -107,8 +107,20 @@ static void append_problems(const json_t *problems, struct text *out)
     }
 }
 
+static void append_warnings(const json_t *report, struct text *out)
+{
+    CLEANUP_FREE char *vm = output_clean(json_opt_string(report, "vm", "?"));
+    size_t index;
+    json_t *warning;
+    json_array_foreach (json_object_get(report, "warnings"), index, warning) {
+        CLEANUP_FREE char *text = output_clean(json_string_value(warning));
+        text_append(out, "mudanza: warning: %s: %s\n", vm, text);
+    }
+}
+
 void report_reason(const json_t *report, struct text *out)
 {
+    append_warnings(report, out);
     CLEANUP_FREE char *outcome = word(report, "outcome");
     if (strcmp(outcome, "completed") == 0)
         return;

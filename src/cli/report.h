@@ -12,7 +12,7 @@ void report_table(const json_t *reports, struct text *out);
 
 /*
  * Appends why one move did not complete: reason and hint, or the problems of the plan, one a line,
- * each with its hint. Appends nothing for a completed one.
+ * each with its hint. For a completed one, only what it warns of.
  */
 void report_reason(const json_t *report, struct text *out);
 

@@ -76,6 +76,19 @@ static void test_a_completed_move_needs_no_reason(void **state)
     assert_int_equal(text.length, 0);
 }
 
+static void test_warnings_come_with_a_completed_move_too(void **state)
+{
+    (void)state;
+    CLEANUP_JSON json_t *report = sample("live", "completed");
+    json_object_set_new(report, "warnings", json_pack("[s]", "it is not stored\nthere"));
+    CLEANUP_TEXT struct text text = {0};
+    report_reason(report, &text);
+    CLEANUP_FREE char *expected = text_format("mudanza: warning: %s: it is not stored?there\n",
+                                              json_opt_string(report, "vm", ""));
+    assert_string_equal(text.data, expected);
+    assert_int_equal(report_status(report), COMMAND_DONE);
+}
+
 static void test_the_status_follows_the_outcome(void **state)
 {
     (void)state;
@@ -109,6 +122,7 @@ int main(void)
         cmocka_unit_test(test_problems_come_one_a_line_with_what_to_do),
         cmocka_unit_test(test_a_reason_has_its_hint),
         cmocka_unit_test(test_a_completed_move_needs_no_reason),
+        cmocka_unit_test(test_warnings_come_with_a_completed_move_too),
         cmocka_unit_test(test_the_status_follows_the_outcome),
         cmocka_unit_test(test_json_says_null_where_there_is_nothing),
     };

@@ -75,9 +75,11 @@ static void arrival_free(struct arrival *a)
     memory_free(a->ram);
     verify_key_free(a->key);
     close(a->wake_fd);
+    error_free(a->store_error);
     json_decref(a->events);
     pthread_mutex_destroy(&a->lock);
     pthread_cond_destroy(&a->changed);
+    free(a->definition);
     free(a->peer_name);
     free(a->fingerprint);
     free(a);
@@ -136,6 +138,19 @@ int arrival_abort(struct arrival *a, struct error **err)
     while (!a->finished)
         pthread_cond_wait(&a->changed, &a->lock);
     return 0;
+}
+
+int arrival_await_stored(struct arrival *a, struct error **err)
+{
+    LOCK_SCOPE(&a->lock);
+    while (!a->stored && !a->store_error && !a->finished)
+        pthread_cond_wait(&a->changed, &a->lock);
+    if (a->stored)
+        return 0;
+    if (!a->store_error)
+        return error_set(err, ERROR_STATE, "job %s is over", a->job);
+    error_set(err, a->store_error->kind, "%s", a->store_error->message);
+    return a->store_error->hint ? error_hint(err, "%s", a->store_error->hint) : -1;
 }
 
 void arrival_await_end(struct arrival *a)

@@ -20,6 +20,10 @@ struct arrival;
 int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
                     const json_t *parameters, struct error **err);
 
+/* Takes up a job that an earlier agent has left as owner. */
+int arrival_resume(struct migrate_context *context, const struct journal_entry *entry,
+                   struct error **err);
+
 /* The running job, with a reference; only for the peer that prepared it. */
 struct arrival *arrival_find(struct migrate_context *context, const char *job,
                              const char *fingerprint, struct error **err);
@@ -39,7 +43,10 @@ int arrival_abort(struct arrival *arrival, struct error **err);
 /* The VM is ours and its guest was started. */
 bool arrival_running(struct arrival *arrival);
 
-/* Returns once nothing of the job is left to do here: the VM is free, its definition durable. */
+/* Returns once the VM is stored, with its definition if it is to have one; or with the reason why
+ * that failed, while it is tried again. */
+int arrival_await_stored(struct arrival *arrival, struct error **err);
+/* Returns once nothing of the job is left to do here. */
 void arrival_await_end(struct arrival *arrival);
 
 /* The VM's RAM between `loaded` and `running`, with verification; hex, owned by caller. */

@@ -18,7 +18,8 @@ static struct arrival *arrival_new(struct migrate_context *context, const struct
     snprintf(a->job, sizeof(a->job), "%s", job);
     a->peer_name = text_copy(peer->name);
     a->fingerprint = text_copy(peer->fingerprint);
-    a->persistent = json_opt_bool(parameters, "persistent", false);
+    if (json_opt_bool(parameters, "persistent", false))
+        a->definition = text_copy(json_opt_string(parameters, "xml", ""));
     a->running_wanted = json_opt_bool(parameters, "running", true);
     a->post_copy = json_opt_bool(parameters, "post_copy", false);
     a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -33,8 +34,8 @@ static struct arrival *arrival_new(struct migrate_context *context, const struct
 static int write_journal(struct arrival *a, const struct domain *domain, struct error **err)
 {
     CLEANUP_JSON json_t *options =
-        json_pack("{s:b, s:b, s:b}", "persistent", a->persistent, "running", a->running_wanted,
-                  "post_copy", a->post_copy);
+        json_pack("{s:s*, s:b, s:b, s:s}", "definition", a->definition, "running",
+                  a->running_wanted, "post_copy", a->post_copy, "boot_id", a->boot_id);
     const struct journal_entry entry = {
         .job = a->job,
         .uuid = (char *)domain->uuid,
@@ -105,8 +106,8 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
     struct arrival *a = arrival_new(context, peer, job, parameters);
     a->memory = domain->memory;
     arrival_enter(a); /* an abort finds it from here on */
-    if ((key && !(a->key = verify_key_parse(key, err))) || reserve_memory(context, err) < 0 ||
-        write_journal(a, domain, err) < 0) {
+    if ((key && !(a->key = verify_key_parse(key, err))) || mark_boot_id(a->boot_id, err) < 0 ||
+        reserve_memory(context, err) < 0 || write_journal(a, domain, err) < 0) {
         domain_free(domain);
         arrival_finish(a);
         return -1;
@@ -114,6 +115,28 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
     if (begin(a, domain, json_object_get(parameters, "capabilities"), err) == 0)
         return 0;
     journal_delete(context->store, job, false, NULL);
+    arrival_finish(a);
+    return -1;
+}
+
+int arrival_resume(struct migrate_context *context, const struct journal_entry *entry,
+                   struct error **err)
+{
+    const struct store_host peer = {.name = entry->peer_name,
+                                    .fingerprint = entry->peer_fingerprint};
+    struct vm *vm =
+        vm_place(context->vms, entry->name, entry->uuid, "being recovered after a restart", err);
+    if (!vm)
+        return -1;
+    struct arrival *a = arrival_new(context, &peer, entry->job, entry->options);
+    a->definition = text_copy(json_opt_string(entry->options, "definition", NULL));
+    snprintf(a->boot_id, sizeof(a->boot_id), "%s", json_opt_string(entry->options, "boot_id", ""));
+    a->owner = true;
+    a->vm = vm;
+    arrival_enter(a);
+    if (migrate_thread_start(context, arrival_resumed_thread, a, err) == 0)
+        return 0;
+    vm_release(vm);
     arrival_finish(a);
     return -1;
 }

@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of an arrival share: arrival.c (from outside), arrival_prepare.c (its start),
- * arrival_run.c (its thread). */
+ * arrival_run.c (its thread), arrival_guest.c (the guest's first step). */
 #ifndef MIGRATE_ARRIVAL_PRIVATE_H
 #define MIGRATE_ARRIVAL_PRIVATE_H
 
 #include "migrate/arrival.h"
 #include "migrate/job_id.h"
+#include "migrate/mark.h"
 #include "migrate/relay.h"
 #include "migrate/verify.h"
 #include "qemu/memory.h"
@@ -18,7 +19,9 @@ struct arrival {
     char *peer_name, *fingerprint;
     struct vm *vm;
     uint64_t memory;
-    bool persistent, running_wanted, post_copy;
+    bool running_wanted, post_copy;
+    char *definition; /* XML that is to be defined here; NULL: the VM stays transient */
+    char boot_id[MARK_BOOT_ID_SIZE];
     struct verify_key *key; /* NULL: no verification */
     int wake_fd;            /* something below changed, or an abort is asked for */
 
@@ -33,6 +36,8 @@ struct arrival {
     pthread_cond_t changed;
     struct tls *data;
     bool abort_asked, ending, owner, running, finished; /* ending: the agent is */
+    bool stored;               /* the VM is, with its definition if it is to have one */
+    struct error *store_error; /* why it is not yet */
     json_t *events;
 };
 
@@ -44,7 +49,20 @@ void arrival_enter(struct arrival *a);
 /* Nothing of the job is left to do; drops the reference of whoever did it. */
 void arrival_finish(struct arrival *a);
 
+/* arrival_guest.c: what became of the guest once this host is its owner. */
+enum arrival_guest {
+    GUEST_OURS,      /* it runs, or is paused as asked, or may have run: OWNER */
+    GUEST_NEVER_RAN, /* certainly: OWNER may be taken back; *err says why */
+    GUEST_UNKNOWN,   /* and the agent ends */
+};
+/* QEMU has loaded everything: mark, `cont`. */
+enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err);
+/* The same for an owner that an earlier agent has left, in whatever state. */
+enum arrival_guest arrival_take_up_guest(struct arrival *a, struct error **err);
+
 /* The thread: from the data connection to the VM that runs here, or to nothing. */
 void arrival_thread(void *argument);
+/* The thread of an owner that an earlier agent has left. */
+void arrival_resumed_thread(void *argument);
 
 #endif

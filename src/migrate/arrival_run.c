@@ -153,25 +153,15 @@ static int receive(struct arrival *a, struct error **err)
     }
 }
 
-static int run_guest(struct arrival *a, struct error **err)
+/* Tells OWNER. */
+static void announce(struct arrival *a)
 {
-    if (fault_point(FAULT_DESTINATION_CONT_BEFORE, err) < 0)
-        return -1;
-    if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, err) < 0) {
-        /* QEMU says RESUME before the first instruction: without it the guest never ran. */
-        pthread_mutex_lock(&a->vm->lock);
-        bool ran = a->vm->guest.resumed_ns != 0;
-        pthread_mutex_unlock(&a->vm->lock);
-        if (!ran)
-            return -1;
-    }
-    fault_pass(FAULT_DESTINATION_CONT_AFTER);
+    vm_arrived(a->vm);
     pthread_mutex_lock(&a->lock);
     a->running = true;
     pthread_mutex_unlock(&a->lock);
     tell(a, json_pack("{s:s}", "event", "running"));
     fault_pass(FAULT_DESTINATION_TOLD);
-    return 0;
 }
 
 /* What is left of post-copy once the guest runs here. QEMU's last word goes to the source; its END
@@ -199,16 +189,34 @@ static void let_go(struct arrival *a)
     a->holder_fdset = -1;
 }
 
+/* 1: what is to be durable is. 0: again. */
+static int store(struct arrival *a)
+{
+    struct error *err = NULL;
+    bool stored = fault_point(FAULT_DESTINATION_RECEIVED_BEFORE, &err) == 0 &&
+                  vm_received(a->vm, a->job, a->definition, &err) == 0;
+    if (err) {
+        log_error(a->vm->name, "arrived and runs, but is not stored: %s; trying again",
+                  err->message);
+        CLEANUP_FREE char *claim = text_format(
+            "running here, arrived from %s, but not stored yet: %s", a->peer_name, err->message);
+        vm_set_claim(a->vm, claim);
+    }
+    LOCK_SCOPE(&a->lock);
+    a->stored = stored;
+    error_free(a->store_error);
+    a->store_error = err;
+    pthread_cond_broadcast(&a->changed);
+    return stored;
+}
+
 static void settle(struct arrival *a)
 {
-    CLEANUP_ERROR struct error *err = NULL;
-    if (a->post_copy)
-        await_rest(a);
-    if (fault_point(FAULT_DESTINATION_RECEIVED_BEFORE, &err) < 0 ||
-        vm_received(a->vm, a->persistent, &err) < 0)
-        log_error(a->vm->name, "arrived and runs, but: %s", err->message);
-    fault_pass(FAULT_DESTINATION_RECEIVED_AFTER);
     let_go(a);
+    while (!store(a))
+        if (wait_again(a))
+            return; /* the journal's record has the next agent do it */
+    fault_pass(FAULT_DESTINATION_RECEIVED_AFTER);
     log_info(a->vm->name, "arrived from %s", a->peer_name);
 }
 
@@ -219,8 +227,10 @@ static bool undone(struct arrival *a)
     CLEANUP_ERROR struct error *err = NULL;
     if (vm_end_unused(a->vm, &err) == 0 &&
         fault_point(FAULT_DESTINATION_ABORTED_BEFORE, &err) == 0 &&
-        journal_delete(a->context->store, a->job, false, &err) == 0)
+        journal_delete(a->context->store, a->job, false, &err) == 0) {
+        mark_remove(a->context->vms->run_dir, a->job);
         return true;
+    }
     log_error(a->vm->name, "undoing its arrival: %s; trying again", err->message);
     return false;
 }
@@ -239,14 +249,35 @@ static void undo(struct arrival *a, const struct error *why)
     tell(a, json_pack("{s:s, s:o}", "event", "failed", "error", json_from_error(why)));
 }
 
+/* What the guest's first step led to. */
+static void conclude(struct arrival *a, enum arrival_guest guest, const struct error *why)
+{
+    if (guest == GUEST_NEVER_RAN) {
+        undo(a, why);
+    } else if (guest == GUEST_OURS) {
+        announce(a);
+        if (a->post_copy && a->relay)
+            await_rest(a);
+        settle(a);
+    } /* else the agent ends, and the next one asks again */
+    vm_release(a->vm);
+    arrival_finish(a);
+}
+
 void arrival_thread(void *argument)
 {
     struct arrival *a = argument;
     CLEANUP_ERROR struct error *err = NULL;
-    if (take_data(a, &err) == 0 && receive(a, &err) == 0 && run_guest(a, &err) == 0)
-        settle(a);
-    else
-        undo(a, err);
-    vm_release(a->vm);
-    arrival_finish(a);
+    enum arrival_guest guest = GUEST_NEVER_RAN;
+    if (take_data(a, &err) == 0 && receive(a, &err) == 0)
+        guest = arrival_start_guest(a, &err);
+    conclude(a, guest, err);
+}
+
+void arrival_resumed_thread(void *argument)
+{
+    struct arrival *a = argument;
+    CLEANUP_ERROR struct error *err = NULL;
+    enum arrival_guest guest = arrival_take_up_guest(a, &err);
+    conclude(a, guest, err);
 }

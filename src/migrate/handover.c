@@ -86,18 +86,17 @@ static int await_running(struct migration *m, int64_t deadline_ns, struct error 
     return 0;
 }
 
-/* The destination's own word on how the job ended: 1 it owns the VM, 0 it never ran it, -1 it
- * cannot be asked or has not decided. */
-static int ask_outcome(struct migration *m, struct error **err)
+int handover_ask(struct store *store, const struct peer *peer, const char *job, int cancel_fd,
+                 struct error **err)
 {
     if (fault_point(FAULT_SOURCE_ASK, err) < 0)
         return -1;
-    struct varlink_connection *control = peer_connect_control(&m->peer, m->cancel_fd, err);
+    struct varlink_connection *control = peer_find_control(store, peer, cancel_fd, err);
     if (!control)
         return -1;
     CLEANUP_JSON json_t *answer = NULL;
-    int result = peer_call(control, &m->peer, "Outcome", json_pack("{s:s}", "job", m->job), &answer,
-                           m->cancel_fd, err);
+    int result = peer_call(control, peer, "Outcome", json_pack("{s:s}", "job", job), &answer,
+                           cancel_fd, err);
     varlink_connection_free(control);
     if (result < 0 || fault_point(FAULT_SOURCE_ANSWERED, err) < 0)
         return -1;
@@ -106,7 +105,7 @@ static int ask_outcome(struct migration *m, struct error **err)
         return 1;
     if (strcmp(outcome, "aborted") == 0)
         return 0;
-    return error_set(err, ERROR_PEER, "host %s: not decided yet", m->peer.host.name);
+    return error_set(err, ERROR_PEER, "host %s: not decided yet", peer->host.name);
 }
 
 int handover_resolve(struct migration *m, struct error **err)
@@ -115,7 +114,7 @@ int handover_resolve(struct migration *m, struct error **err)
     int outcome = -1;
     while (outcome < 0) {
         CLEANUP_ERROR struct error *why = NULL;
-        outcome = ask_outcome(m, &why);
+        outcome = handover_ask(m->context->store, &m->peer, m->job, m->cancel_fd, &why);
         if (outcome >= 0)
             break;
         if (why->kind == ERROR_CANCELLED) { /* the agent is ending: the journal remembers */

@@ -91,7 +91,9 @@ static void finish(struct migration *m, int result, struct error *why)
     else
         log_warning(m->vm->name, "move to %s: %s", m->peer.host.name, why ? why->message : "?");
     leave_list(m);
-    if (!m->committed || result == 0)
+    if (m->closing)
+        confirm_rest(m);
+    if (!m->committed)
         vm_release(m->vm);
     pthread_mutex_lock(&m->lock);
     m->report = report;
@@ -124,6 +126,7 @@ static void migration_free(struct migration *m)
     free(m->remote.digests);
     error_free(m->remote.error);
     json_decref(m->problems);
+    json_decref(m->warnings);
     json_decref(m->progress);
     json_decref(m->report);
     free(m->note);
@@ -170,10 +173,8 @@ static struct migration *migration_new(struct migrate_context *context, struct v
     m->downtime_estimate_ms = -1;
     m->problems = json_array();
     m->started_ns = clock_now_ns();
-    pthread_mutex_lock(&vm->host->lock);
-    vm->references++;
-    pthread_mutex_unlock(&vm->host->lock);
-    m->vm = vm;
+    m->warnings = json_array();
+    m->vm = vm_get(vm);
     return m;
 }
 
@@ -264,17 +265,17 @@ static void in_doubt_thread(void *argument)
 int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
                               const struct journal_entry *entry, struct error **err)
 {
-    if (!vm)
-        return error_set(err, ERROR_NOT_FOUND, "VM %s is gone", entry->name);
     struct migration *m = migration_new(context, vm);
     m->options.undefine_source = json_opt_bool(entry->options, "undefine_source", false);
     m->options.mode = MIGRATE_LIVE;
     m->was_running = json_opt_bool(entry->options, "was_running", true);
     m->journalled = m->committed = m->past_return = m->stopped_by_us = true;
     snprintf(m->job, sizeof(m->job), "%s", entry->job);
+    m->peer.tls = context->tls;
+    m->peer.host.name = text_copy(entry->peer_name);
+    m->peer.host.fingerprint = text_copy(entry->peer_fingerprint);
     CLEANUP_FREE char *claim = text_format("being moved to %s", entry->peer_name);
-    if (peer_find(context->store, context->tls, entry->peer_name, &m->peer, err) == 0 &&
-        vm_claim(vm, claim, err) == 0) {
+    if (vm_claim(vm, claim, err) == 0) {
         vm_set_in_doubt(vm, true);
         if (launch(m, in_doubt_thread, err) == 0) {
             migration_put(m);

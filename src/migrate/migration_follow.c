@@ -5,6 +5,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "migrate/migration_private.h"
 
@@ -35,6 +36,20 @@ void migration_note(struct migration *m, const char *format, ...)
     pthread_mutex_unlock(&m->lock);
     if (!same)
         migration_publish(m);
+}
+
+void migration_warn(struct migration *m, const char *format, ...)
+{
+    va_list args;
+    va_start(args, format);
+    CLEANUP_FREE char *warning = NULL;
+    if (vasprintf(&warning, format, args) < 0)
+        warning = NULL;
+    va_end(args);
+    if (!warning)
+        return;
+    log_warning(m->vm->name, "%s", warning);
+    json_array_append_new(m->warnings, json_string(warning));
 }
 
 void migration_enter(struct migration *m, enum migrate_phase phase)

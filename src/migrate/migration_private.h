@@ -41,7 +41,8 @@ struct migration {
     bool stopped_by_us;    /* we stopped it and must resume it when the move fails */
     bool prepared;         /* the destination has something to undo */
     bool journalled;       /* our journal has an entry */
-    bool committed;        /* COMMIT is durable: no way back without the destination's word */
+    bool committed;        /* our journal says COMMIT: no way back without the destination's word */
+    bool closing;          /* done, but for what closing.c goes on trying */
     struct varlink_connection *control; /* calls */
     struct varlink_connection *events;  /* the pending Receive */
     struct relay *relay;
@@ -53,6 +54,7 @@ struct migration {
     struct policy policy;
     struct remote_view remote;
     json_t *problems; /* found by plan */
+    json_t *warnings; /* texts: what is not as asked, though it completed */
     bool verified;
     int64_t started_ns, phase_ns[PHASE_COUNT + 1]; /* when each phase began */
     int64_t stopped_ns;                            /* when the guest stopped for the handover */
@@ -99,6 +101,9 @@ void migration_publish(struct migration *m);
 void migration_enter(struct migration *m, enum migrate_phase phase);
 void migration_note(struct migration *m, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
+/* For the report: what is not as asked, though the move completes. */
+void migration_warn(struct migration *m, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
 /* The status QEMU's last MIGRATION event gave, copied into `status`. */
 void migration_qemu_status(struct migration *m, char status[32]);
 /* QEMU says "failed" or "cancelled": why, as far as either side knows. Returns -1. */
@@ -107,6 +112,14 @@ int migration_qemu_failure(struct migration *m, struct error **err);
 /* handover.c: asks the destination until it says how the job ended. 0: it owns the VM. -1: it never
  * ran it (m->committed is false then), or the agent is ending. */
 int handover_resolve(struct migration *m, struct error **err);
+
+/* The destination's own durable word on how a job ended: 1 it owns the VM, 0 it never ran it, -1 it
+ * cannot be asked or has not decided. */
+int handover_ask(struct store *store, const struct peer *peer, const char *job, int cancel_fd,
+                 struct error **err);
+
+/* confirm.c: with m->closing, has closing.c go on. */
+void confirm_rest(struct migration *m);
 
 /* post_copy.c */
 int post_copy_start(struct migration *m, struct error **err);

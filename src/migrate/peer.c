@@ -50,6 +50,23 @@ struct varlink_connection *peer_connect_control(const struct peer *peer, int can
     return tls ? varlink_connection_new(tls_varlink_stream(tls)) : NULL;
 }
 
+struct varlink_connection *peer_find_control(struct store *store, const struct peer *known,
+                                             int cancel_fd, struct error **err)
+{
+    struct peer peer = {.tls = known->tls};
+    int found = store_host_find(store, NULL, known->host.fingerprint, &peer.host, err);
+    if (found == 0) {
+        error_set(err, ERROR_NOT_FOUND, "host %s: its key is not known here any more",
+                  known->host.name);
+        error_hint(err, "`mudanza host add %s ADDRESS %s` makes it known again", known->host.name,
+                   known->host.fingerprint);
+    }
+    struct varlink_connection *control =
+        found == 1 ? peer_connect_control(&peer, cancel_fd, err) : NULL;
+    peer_clear(&peer);
+    return control;
+}
+
 struct tls *peer_connect_data(const struct peer *peer, const char *job, int cancel_fd,
                               struct error **err)
 {

@@ -29,6 +29,10 @@ void peer_clear(struct peer *peer);
 /* A control connection (io.mudanza.Peer). */
 struct varlink_connection *peer_connect_control(const struct peer *peer, int cancel_fd,
                                                 struct error **err);
+/* The same to the host that has the key of `known`, under whatever name and address by now: the
+ * only one whose word on a job counts. Of `known` only tls, name and fingerprint are used. */
+struct varlink_connection *peer_find_control(struct store *store, const struct peer *known,
+                                             int cancel_fd, struct error **err);
 /* A data connection of a job. */
 struct tls *peer_connect_data(const struct peer *peer, const char *job, int cancel_fd,
                               struct error **err);

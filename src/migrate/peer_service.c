@@ -11,6 +11,7 @@
 #include "migrate/arrival.h"
 #include "migrate/check.h"
 #include "migrate/io.mudanza.Peer.varlink.h"
+#include "migrate/mark.h"
 #include "migrate/migration_private.h"
 
 static const struct store_host *peer_of(const struct varlink_call *call)
@@ -152,7 +153,7 @@ static int journalled_outcome(struct migrate_context *context, const struct varl
     *outcome = "aborted"; /* no entry: never ran here and never will */
     if (found == 1) {
         bool theirs = strcmp(entry.peer_fingerprint, peer_of(call)->fingerprint) == 0;
-        if (theirs && entry.state == JOURNAL_OWNER)
+        if (theirs && entry.state == JOURNAL_STORED)
             *outcome = "owner";
         else
             *outcome = "undecided";
@@ -197,29 +198,54 @@ static int method_abort(void *context, struct varlink_call *call, json_t **reply
     return result;
 }
 
+/* 1: the VM is this host's, and stored. 0: no entry. -1: it says anything else. */
+static int need_stored(struct migrate_context *context, const struct varlink_call *call,
+                       struct error **err)
+{
+    struct journal_entry entry;
+    struct arrival *arrival = arrival_of(context, call, NULL);
+    if (arrival) {
+        int result = arrival_await_stored(arrival, err);
+        if (result == 0)
+            arrival_await_end(arrival);
+        arrival_put(arrival);
+        if (result < 0)
+            return -1;
+    }
+    int found = journal_find(context->store, text_of(call, "job"), false, &entry, err);
+    if (found <= 0)
+        return found;
+    bool stored = strcmp(entry.peer_fingerprint, peer_of(call)->fingerprint) == 0 &&
+                  entry.state == JOURNAL_STORED;
+    journal_entry_clear(&entry);
+    return stored ? 1
+                  : error_set(err, ERROR_STATE, "job %s is not decided, or its VM not stored",
+                              text_of(call, "job"));
+}
+
+static int method_stored(void *context, struct varlink_call *call, json_t **reply,
+                         struct error **err)
+{
+    (void)reply;
+    int stored = need_stored(context, call, err);
+    if (stored == 0)
+        return error_set(err, ERROR_NOT_FOUND, "job %s is not known here", text_of(call, "job"));
+    return stored < 0 ? -1 : 0;
+}
+
 static int method_forget(void *context, struct varlink_call *call, json_t **reply,
                          struct error **err)
 {
     (void)reply;
     struct migrate_context *migrate = context;
-    struct journal_entry entry;
-    int found = journal_find(migrate->store, text_of(call, "job"), false, &entry, err);
-    if (found <= 0)
-        return found;
-    bool may = strcmp(entry.peer_fingerprint, peer_of(call)->fingerprint) == 0 &&
-               entry.state == JOURNAL_OWNER;
-    journal_entry_clear(&entry);
-    if (!may)
-        return error_set(err, ERROR_STATE, "job %s is not decided", text_of(call, "job"));
-    /* Until the VM's definition is durable, the entry is what brings it back after a crash. */
-    struct arrival *arrival = arrival_of(migrate, call, NULL);
-    if (arrival) {
-        arrival_await_end(arrival);
-        arrival_put(arrival);
-    }
+    const char *job = text_of(call, "job");
+    int stored = need_stored(migrate, call, err);
+    if (stored <= 0)
+        return stored;
     if (fault_point(FAULT_DESTINATION_FORGET_BEFORE, err) < 0 ||
-        journal_delete(migrate->store, text_of(call, "job"), false, err) < 0)
+        journal_delete(migrate->store, job, false, err) < 0)
         return -1;
+    mark_remove(migrate->vms->run_dir, job);
     return fault_point(FAULT_DESTINATION_FORGET_AFTER, err);
 }
 
@@ -263,7 +289,8 @@ static const struct varlink_method_entry methods[] = {
     {"Receive", method_receive},    {"PageDigests", method_page_digests},
     {"ReadPage", method_read_page}, {"WritePage", method_write_page},
     {"Outcome", method_outcome},    {"Abort", method_abort},
-    {"Forget", method_forget},      {"Define", method_define},
+    {"Stored", method_stored},      {"Forget", method_forget},
+    {"Define", method_define},
 };
 
 struct varlink_service *peer_service_new(struct migrate_context *context, struct error **err)

@@ -7,6 +7,9 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "migrate/arrival.h"
+#include "migrate/closing.h"
+#include "migrate/mark.h"
 #include "migrate/migration_private.h"
 
 static void forget(struct migrate_context *context, const struct journal_entry *entry)
@@ -31,66 +34,78 @@ static void recover_source(struct migrate_context *context, struct vm *vm,
     forget(context, entry);
 }
 
-/* Has QEMU loaded everything, so that it can run? */
-static bool loaded(struct vm *vm)
+/* Nothing was decided: it never ran here. */
+static void undo_arrival(struct migrate_context *context, struct vm *vm,
+                         const struct journal_entry *entry, struct error **err)
 {
-    CLEANUP_JSON json_t *state = NULL;
-    if (qmp_execute(vm->qmp, "query-status", NULL, &state, NULL) < 0)
-        return false;
-    const char *status = json_opt_string(state, "status", "");
-    return strcmp(status, "inmigrate") != 0 && strcmp(status, "internal-error") != 0;
+    log_info(entry->name, "its arrival from %s is void", entry->peer_name);
+    if (vm && vm->live && vm_end_unused(vm, err) < 0)
+        return;
+    forget(context, entry);
 }
 
-static void recover_destination(struct migrate_context *context, struct vm *vm,
-                                const struct journal_entry *entry, struct error **err)
+/* What needs no thread. The claim keeps the supervisor off should QEMU end meanwhile. */
+static void recover_prepared(struct migrate_context *context, struct vm *vm,
+                             const struct journal_entry *entry, struct error **err)
 {
-    if (fault_point(FAULT_DESTINATION_RECOVER, err) < 0)
+    if (vm && vm_claim(vm, "being recovered after a restart", err) < 0)
         return;
-    bool ours = entry->state == JOURNAL_OWNER && vm && vm->qmp && loaded(vm);
-    if (!ours) {
-        /* An owner whose QEMU is gone cannot be told from one that ran and crashed: it stays one.
-         */
-        if (entry->state == JOURNAL_OWNER && (!vm || !vm->live))
-            return;
-        log_info(entry->name, "its arrival from %s is void", entry->peer_name);
-        if (vm && vm->live && vm_end(vm, err) < 0)
-            return;
-        forget(context, entry);
-        return;
-    }
-    if (!vm->incoming)
-        return; /* settled before; only the source's Forget is missing */
-    if (json_opt_bool(entry->options, "running", true) && vm_state(vm) != VM_RUNNING &&
-        qmp_execute(vm->qmp, "cont", NULL, NULL, err) < 0)
-        return;
-    if (vm_received(vm, json_opt_bool(entry->options, "persistent", false), err) == 0)
-        log_info(entry->name, "taken over from %s after a restart", entry->peer_name);
+    if (entry->source)
+        recover_source(context, vm, entry, err);
+    else if (fault_point(FAULT_DESTINATION_RECOVER, err) == 0)
+        undo_arrival(context, vm, entry, err);
+    if (vm)
+        vm_release(vm);
 }
 
 static void recover_one(struct migrate_context *context, const struct journal_entry *entry)
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_VM struct vm *vm = vm_find(context->vms, entry->uuid, NULL);
-    if (entry->source && entry->state == JOURNAL_COMMITTED) {
+    switch (entry->state) {
+    case JOURNAL_PREPARED:
+        recover_prepared(context, vm, entry, &err);
+        break;
+    case JOURNAL_COMMITTED:
         log_warning(entry->name, "its move to %s is in doubt: asking", entry->peer_name);
-        migration_resume_in_doubt(context, vm, entry, &err);
-    } else if (!vm || vm_claim(vm, "being recovered after a restart", &err) == 0) {
-        /* Claimed, so that the supervisor keeps off it should QEMU end meanwhile. */
-        if (entry->source)
-            recover_source(context, vm, entry, &err);
-        else
-            recover_destination(context, vm, entry, &err);
         if (vm)
-            vm_release(vm);
+            migration_resume_in_doubt(context, vm, entry, &err);
+        else
+            closing_start(context, entry->job, NULL, &err);
+        break;
+    case JOURNAL_DONE:
+        closing_start(context, entry->job, NULL, &err);
+        break;
+    case JOURNAL_OWNER:
+        log_info(entry->name, "its arrival from %s goes on", entry->peer_name);
+        if (fault_point(FAULT_DESTINATION_RECOVER, &err) == 0)
+            arrival_resume(context, entry, &err);
+        break;
+    case JOURNAL_STORED:
+        break; /* only the source's Forget is missing */
     }
     if (err)
         log_error(entry->name, "recovering its move: %s", err->message);
+}
+
+static void sweep_mark(void *context, const char *job)
+{
+    const struct migrate_context *migrate = context;
+    struct journal_entry entry;
+    int found = journal_find(migrate->store, job, false, &entry, NULL);
+    if (found == 1)
+        journal_entry_clear(&entry);
+    else if (found == 0)
+        mark_remove(migrate->vms->run_dir, job);
 }
 
 int recover_jobs(struct migrate_context *context, struct error **err)
 {
     struct journal_entry *entries;
     size_t count;
+    if (mark_init(context->vms->run_dir, err) < 0)
+        return -1;
+    mark_each(context->vms->run_dir, sweep_mark, context);
     if (journal_list(context->store, &entries, &count, err) < 0)
         return -1;
     for (size_t i = 0; i < count; i++) {

@@ -55,7 +55,7 @@ json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
     bool counted = m->was_running && m->stopped_ns && m->remote.running_ns;
     json_t *report = json_pack(
         "{s:s, s:s, s:s, s:s*, s:s*, s:O, s:s, s:s, s:s, s:I, s:I, s:I, s:I, s:i, s:b, s:b,"
-        " s:I, s:I, s:I, s:I, s:I, s:I}",
+        " s:I, s:I, s:I, s:I, s:I, s:I, s:O}",
         "vm", m->vm->name, "mode", migrate_mode_name(m->options.mode), "outcome",
         outcome_names[outcome], "reason", why ? why->message : NULL, "hint", why ? why->hint : NULL,
         "problems", m->problems, "phase", phase_names[m->phase], "source", m->context->host_name,
@@ -67,6 +67,7 @@ json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
         (json_int_t)phase_ms(m, PHASE_PLAN), "prepare_ms", (json_int_t)phase_ms(m, PHASE_PREPARE),
         "copy_ms", (json_int_t)phase_ms(m, PHASE_COPY), "handover_ms",
         (json_int_t)phase_ms(m, PHASE_HANDOVER), "confirm_ms",
-        (json_int_t)phase_ms(m, PHASE_CONFIRM), "mended_pages", (json_int_t)m->mended_pages);
+        (json_int_t)phase_ms(m, PHASE_CONFIRM), "mended_pages", (json_int_t)m->mended_pages,
+        "warnings", m->warnings);
     return report;
 }

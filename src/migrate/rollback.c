@@ -48,7 +48,7 @@ static void resume_guest(struct migration *m)
 static void abort_there(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct varlink_connection *control = peer_connect_control(&m->peer, -1, &err);
+    struct varlink_connection *control = peer_find_control(m->context->store, &m->peer, -1, &err);
     if (!control || peer_call(control, &m->peer, "Abort", json_pack("{s:s}", "job", m->job), NULL,
                               -1, &err) < 0)
         log_warning(m->vm->name, "telling %s that its part is void: %s", m->peer.host.name,

@@ -6,15 +6,16 @@
 #include "vm/store_private.h"
 
 static const char *const state_names[] = {
-    [JOURNAL_PREPARED] = "prepared",
-    [JOURNAL_COMMITTED] = "committed",
-    [JOURNAL_OWNER] = "owner",
+    [JOURNAL_PREPARED] = "prepared", [JOURNAL_COMMITTED] = "committed", [JOURNAL_DONE] = "done",
+    [JOURNAL_OWNER] = "owner",       [JOURNAL_STORED] = "stored",
 };
 
 int journal_put(struct store *store, const struct journal_entry *entry, struct error **err)
 {
     CLEANUP_FREE char *options = json_dumps(entry->options, JSON_COMPACT);
     LOCK_SCOPE(&store->lock);
+    if (store_make_room(store, strlen(options), 1, err) < 0)
+        return error_prefix(err, "journal of VM %s", entry->name);
     CLEANUP_STATEMENT sqlite3_stmt *put = store_prepare(
         store, err, "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "sissssss", entry->job,
         (int64_t)entry->source, entry->uuid, entry->name, entry->peer_fingerprint, entry->peer_name,
@@ -22,10 +23,9 @@ int journal_put(struct store *store, const struct journal_entry *entry, struct e
     return store_run(store, put, err) < 0 ? error_prefix(err, "journal of VM %s", entry->name) : 0;
 }
 
-int journal_move(struct store *store, const char *job, bool source, enum journal_state from,
-                 enum journal_state to, struct error **err)
+static int move_on(struct store *store, const char *job, bool source, enum journal_state from,
+                   enum journal_state to, struct error **err)
 {
-    LOCK_SCOPE(&store->lock);
     CLEANUP_STATEMENT sqlite3_stmt *move = store_prepare(
         store, err, "UPDATE journal SET state = ? WHERE job = ? AND source = ? AND state = ?",
         "ssis", state_names[to], job, (int64_t)source, state_names[from]);
@@ -34,6 +34,41 @@ int journal_move(struct store *store, const char *job, bool source, enum journal
         return error_set(err, ERROR_STATE, "journal of job %s: it is not '%s', so not '%s'", job,
                          state_names[from], state_names[to]);
     return changed < 0 ? -1 : 0;
+}
+
+int journal_move(struct store *store, const char *job, bool source, enum journal_state from,
+                 enum journal_state to, struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    return move_on(store, job, source, from, to, err);
+}
+
+int journal_close(struct store *store, const char *job, const char *undefined, struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    if (store_begin(store, err) < 0)
+        return -1;
+    int result = move_on(store, job, true, JOURNAL_COMMITTED, JOURNAL_DONE, err);
+    if (result == 0 && undefined) {
+        CLEANUP_STATEMENT sqlite3_stmt *drop =
+            store_prepare(store, err, "DELETE FROM definition WHERE uuid = ?", "s", undefined);
+        result = store_run(store, drop, err) < 0 ? -1 : 0;
+    }
+    return store_end(store, result, err);
+}
+
+int journal_settle(struct store *store, const char *job, const struct store_running *vm, bool runs,
+                   const char *definition, struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    if (store_begin(store, err) < 0)
+        return -1;
+    int result = move_on(store, job, false, JOURNAL_OWNER, JOURNAL_STORED, err);
+    if (result == 0 && runs)
+        result = store_put_running(store, vm, err);
+    if (result == 0 && definition)
+        result = store_put_definition(store, vm->uuid, vm->name, definition, err);
+    return store_end(store, result, err);
 }
 
 int journal_delete(struct store *store, const char *job, bool source, struct error **err)

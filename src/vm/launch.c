@@ -91,6 +91,11 @@ int vm_connect_monitor(struct vm *vm, int cancel_fd, int64_t deadline_ns, struct
     return 0;
 }
 
+int vm_reconnect(struct vm *vm, int cancel_fd, struct error **err)
+{
+    return vm_connect_monitor(vm, cancel_fd, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), err);
+}
+
 const struct probe *vm_probe(struct vm_host *host, const struct domain *domain, struct error **err)
 {
     CLEANUP_FREE char *cache = text_format("%s/cache", host->state_dir);

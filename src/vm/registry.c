@@ -81,6 +81,13 @@ struct vm *vm_find(struct vm_host *host, const char *name_or_uuid, struct error 
     return vm;
 }
 
+struct vm *vm_get(struct vm *vm)
+{
+    LOCK_SCOPE(&vm->host->lock);
+    vm->references++;
+    return vm;
+}
+
 void vm_put(struct vm *vm)
 {
     pthread_mutex_lock(&vm->host->lock);

@@ -68,7 +68,7 @@ struct store *store_open(const char *directory, struct error **err)
                         NULL) != SQLITE_OK ||
         sqlite3_exec(store->db,
                      "PRAGMA journal_mode=WAL; PRAGMA synchronous=FULL;"
-                     "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF;",
+                     "PRAGMA foreign_keys=ON; PRAGMA trusted_schema=OFF; PRAGMA temp_store=MEMORY;",
                      NULL, NULL, NULL) != SQLITE_OK ||
         sqlite3_exec(store->db, schema, NULL, NULL, NULL) != SQLITE_OK) {
         store_fail(store, err, path);
@@ -77,6 +77,8 @@ struct store *store_open(const char *directory, struct error **err)
     }
     if (fault_skip(FAULT_STORE_OPEN))
         sqlite3_exec(store->db, "PRAGMA synchronous=OFF;", NULL, NULL, NULL);
+    store->log_path = text_format("%s-wal", path);
+    store_room_init(store);
     return store;
 }
 
@@ -88,6 +90,7 @@ void store_close(struct store *store)
     if (store->lock_fd >= 0)
         close(store->lock_fd);
     pthread_mutex_destroy(&store->lock);
+    free(store->log_path);
     free(store);
 }
 
@@ -137,16 +140,41 @@ const char *store_text(sqlite3_stmt *statement, int column)
     return (const char *)sqlite3_column_text(statement, column);
 }
 
-int store_define(struct store *store, const char *uuid, const char *name, const char *xml,
-                 struct error **err)
+int store_begin(struct store *store, struct error **err)
 {
-    LOCK_SCOPE(&store->lock);
+    CLEANUP_STATEMENT sqlite3_stmt *begin = store_prepare(store, err, "BEGIN IMMEDIATE", "");
+    return store_step(store, begin, err);
+}
+
+int store_end(struct store *store, int result, struct error **err)
+{
+    if (result == 0) {
+        CLEANUP_STATEMENT sqlite3_stmt *commit = store_prepare(store, err, "COMMIT", "");
+        result = store_step(store, commit, err);
+    }
+    if (result < 0 && !sqlite3_get_autocommit(store->db))
+        sqlite3_exec(store->db, "ROLLBACK", NULL, NULL, NULL);
+    return result;
+}
+
+int store_put_definition(struct store *store, const char *uuid, const char *name, const char *xml,
+                         struct error **err)
+{
     CLEANUP_STATEMENT sqlite3_stmt *put =
         store_prepare(store, err,
                       "INSERT INTO definition VALUES (?, ?, ?)"
                       " ON CONFLICT (uuid) DO UPDATE SET name = excluded.name, xml = excluded.xml",
                       "sss", uuid, name, xml);
     return store_run(store, put, err) < 0 ? error_prefix(err, "VM %s", name) : 0;
+}
+
+int store_define(struct store *store, const char *uuid, const char *name, const char *xml,
+                 struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    if (store_make_room(store, strlen(xml), 0, err) < 0)
+        return error_prefix(err, "VM %s", name);
+    return store_put_definition(store, uuid, name, xml, err);
 }
 
 int store_undefine(struct store *store, const char *uuid, struct error **err)
@@ -169,14 +197,21 @@ int store_each_definition(struct store *store, store_definition_visit *visit, vo
     return more;
 }
 
-int store_running_put(struct store *store, const struct store_running *running, struct error **err)
+int store_put_running(struct store *store, const struct store_running *running, struct error **err)
 {
-    LOCK_SCOPE(&store->lock);
     CLEANUP_STATEMENT sqlite3_stmt *put = store_prepare(
         store, err, "INSERT OR REPLACE INTO running VALUES (?, ?, ?, ?, ?, ?)", "sssiii",
         running->uuid, running->name, running->xml, (int64_t)running->process.pid,
         (int64_t)running->process.start_time, (int64_t)running->incoming);
     return store_run(store, put, err) < 0 ? error_prefix(err, "VM %s", running->name) : 0;
+}
+
+int store_running_put(struct store *store, const struct store_running *running, struct error **err)
+{
+    LOCK_SCOPE(&store->lock);
+    if (store_make_room(store, strlen(running->xml), 0, err) < 0)
+        return error_prefix(err, "VM %s", running->name);
+    return store_put_running(store, running, err);
 }
 
 int store_running_delete(struct store *store, const char *uuid, struct error **err)
@@ -211,6 +246,8 @@ int store_each_running(struct store *store, store_running_visit *visit, void *co
 int store_host_put(struct store *store, const struct store_host *host, struct error **err)
 {
     LOCK_SCOPE(&store->lock);
+    if (store_make_room(store, 0, 0, err) < 0)
+        return error_prefix(err, "host %s", host->name);
     CLEANUP_STATEMENT sqlite3_stmt *put = store_prepare(
         store, err,
         "INSERT INTO host VALUES (?, ?, ?, ?) ON CONFLICT (name) DO UPDATE SET"
@@ -287,6 +324,8 @@ int store_report_put(struct store *store, const char *name, const json_t *report
 {
     CLEANUP_FREE char *text = json_dumps(report, JSON_COMPACT);
     LOCK_SCOPE(&store->lock);
+    if (store_make_room(store, strlen(text), 0, err) < 0)
+        return -1;
     CLEANUP_STATEMENT sqlite3_stmt *put =
         store_prepare(store, err, "INSERT OR REPLACE INTO report VALUES (?, ?)", "ss", name, text);
     return store_run(store, put, err) < 0 ? -1 : 0;

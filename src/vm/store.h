@@ -3,7 +3,8 @@
  * What must survive a crash of the agent, in one SQLite database with synchronous=FULL:
  * definitions, the VMs that run, known hosts, the handover journal, the last report of each VM.
  *
- * Every call is one transaction, durable when it returns. Thread-safe. Strings in results are owned
+ * Every call is one transaction, durable when it returns. What a job of the journal writes does not
+ * fail for want of space (store_room.c). Thread-safe. Strings in results are owned
  * by the caller.
  */
 #ifndef VM_STORE_H
@@ -68,7 +69,9 @@ void store_host_clear(struct store_host *host);
 enum journal_state {
     JOURNAL_PREPARED,  /* source, destination: the job exists; nothing is decided */
     JOURNAL_COMMITTED, /* source: resumes only with the destination's word that it never ran */
+    JOURNAL_DONE,      /* source: the VM is the destination's, which has yet to forget the job */
     JOURNAL_OWNER,     /* destination: has every byte and may run the VM */
+    JOURNAL_STORED, /* destination: the VM is an ordinary one; the source has yet to say Forget */
 };
 
 struct journal_entry {
@@ -82,10 +85,19 @@ struct journal_entry {
     json_t *options; /* what is needed to finish the job without the other side */
 };
 
+/* Also makes sure that whatever the job will write has its place on the disk: ERROR_SYSTEM when it
+ * has not. */
 int journal_put(struct store *store, const struct journal_entry *entry, struct error **err);
 /* Moves one job on. ERROR_STATE when it is not in `from`. */
 int journal_move(struct store *store, const char *job, bool source, enum journal_state from,
                  enum journal_state to, struct error **err);
+/* Source: from committed to done, and, unless `undefined` is NULL, drops the definition of the VM
+ * with that UUID: both or none. ERROR_STATE when it is not committed. */
+int journal_close(struct store *store, const char *job, const char *undefined, struct error **err);
+/* Destination: from owner to stored, with the VM as one that runs here (`runs`), and with this XML
+ * as its definition (NULL: it gets none): all or nothing. */
+int journal_settle(struct store *store, const char *job, const struct store_running *vm, bool runs,
+                   const char *definition, struct error **err);
 int journal_delete(struct store *store, const char *job, bool source, struct error **err);
 /* 1 found, 0 not, -1 error. */
 int journal_find(struct store *store, const char *job, bool source, struct journal_entry *entry,

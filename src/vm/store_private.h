@@ -1,5 +1,5 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* SQLite helpers shared by store.c and journal.c. */
+/* SQLite helpers shared by store.c, store_room.c and journal.c. */
 #ifndef VM_STORE_PRIVATE_H
 #define VM_STORE_PRIVATE_H
 
@@ -12,6 +12,10 @@ struct store {
     pthread_mutex_t lock;
     sqlite3 *db;
     int lock_fd;
+    /* store_room.c */
+    char *log_path; /* SQLite's write-ahead log */
+    int64_t page_size;
+    int log_pages; /* in use */
 };
 
 /*
@@ -26,6 +30,21 @@ int store_run(struct store *store, sqlite3_stmt *statement, struct error **err);
 int store_step(struct store *store, sqlite3_stmt *statement, struct error **err);
 /* The column's text, or NULL; borrowed until the next step. */
 const char *store_text(sqlite3_stmt *statement, int column);
+
+/* Several statements as one: all of them, or none. The lock is the caller's. */
+int store_begin(struct store *store, struct error **err);
+/* Commits when `result` is 0, else takes everything back. Returns `result`, or -1. */
+int store_end(struct store *store, int result, struct error **err);
+
+/* Without a lock and without a look at the room there is. */
+int store_put_definition(struct store *store, const char *uuid, const char *name, const char *xml,
+                         struct error **err);
+int store_put_running(struct store *store, const struct store_running *running, struct error **err);
+
+/* store_room.c. Before a write of `bytes` of content that may be refused: room for it, and for what
+ * the jobs of the journal, and `jobs` more, still have to write. The lock is the caller's. */
+int store_make_room(struct store *store, size_t bytes, unsigned jobs, struct error **err);
+void store_room_init(struct store *store);
 
 static inline void cleanup_statement_function(sqlite3_stmt **statement)
 {

@@ -4,6 +4,7 @@
 
 #include <dirent.h>
 #include <fcntl.h>
+#include <sys/stat.h>
 #include <string.h>
 
 #include "base/text.h"
@@ -140,6 +141,99 @@ static void test_journal_moves_only_the_way_it_may(void **state)
     assert_int_equal(journal_find(scene->store, JOB, true, &entry, NULL), 0);
 }
 
+static void move(struct scene *scene, bool source, enum journal_state from, enum journal_state to)
+{
+    assert_int_equal(journal_move(scene->store, JOB, source, from, to, NULL), 0);
+}
+
+static void check_state(struct scene *scene, bool source, enum journal_state state)
+{
+    struct journal_entry entry;
+    assert_int_equal(journal_find(scene->store, JOB, source, &entry, NULL), 1);
+    assert_int_equal(entry.state, state);
+    journal_entry_clear(&entry);
+}
+
+static void check_definitions(struct scene *scene, const char *expected)
+{
+    CLEANUP_TEXT struct text found = {0};
+    assert_int_equal(store_each_definition(scene->store, collect, &found, NULL), 0);
+    assert_string_equal(found.data ? found.data : "", expected);
+}
+
+static void test_source_closes_record_and_definition_together(void **state)
+{
+    struct scene *scene = *state;
+    CLEANUP_ERROR struct error *err = NULL;
+    assert_int_equal(store_define(scene->store, UUID_A, "a", "<a/>", NULL), 0);
+    assert_int_equal(put_job(scene, true), 0);
+    assert_int_equal(journal_close(scene->store, JOB, UUID_A, &err), -1);
+    assert_int_equal(err->kind, ERROR_STATE);
+    check_definitions(scene, UUID_A " a <a/>;"); /* not committed: nothing happened */
+    move(scene, true, JOURNAL_PREPARED, JOURNAL_COMMITTED);
+    assert_int_equal(journal_close(scene->store, JOB, UUID_A, NULL), 0);
+    reopen(scene);
+    check_definitions(scene, "");
+    check_state(scene, true, JOURNAL_DONE);
+}
+
+static void note_incoming(void *context, const struct store_running *running)
+{
+    *(int *)context = running->incoming;
+}
+
+static void test_destination_settles_all_or_nothing(void **state)
+{
+    struct scene *scene = *state;
+    const struct store_running vm = {
+        .uuid = UUID_A, .name = "a", .xml = "<live/>", .process = {.pid = 1}};
+    struct store_running incoming = vm;
+    int is_incoming = -1;
+    incoming.incoming = true;
+    assert_int_equal(put_job(scene, false), 0);
+    assert_int_equal(store_running_put(scene->store, &incoming, NULL), 0);
+    assert_int_equal(journal_settle(scene->store, JOB, &vm, true, "<a/>", NULL), -1);
+    check_state(scene, false, JOURNAL_PREPARED); /* not the owner: nothing happened */
+    check_definitions(scene, "");
+    store_each_running(scene->store, note_incoming, &is_incoming, NULL);
+    assert_int_equal(is_incoming, 1);
+    move(scene, false, JOURNAL_PREPARED, JOURNAL_OWNER);
+    assert_int_equal(journal_settle(scene->store, JOB, &vm, true, "<a/>", NULL), 0);
+    reopen(scene);
+    check_state(scene, false, JOURNAL_STORED);
+    check_definitions(scene, UUID_A " a <a/>;");
+    store_each_running(scene->store, note_incoming, &is_incoming, NULL);
+    assert_int_equal(is_incoming, 0);
+}
+
+static long long log_size(const struct scene *scene)
+{
+    CLEANUP_FREE char *path = text_format("%s/mudanza.db-wal", scene->directory);
+    struct stat status;
+    assert_int_equal(stat(path, &status), 0);
+    assert_true((long long)status.st_blocks * 512 >= status.st_size); /* no holes */
+    return status.st_size;
+}
+
+static void test_job_needs_no_new_space(void **state)
+{
+    struct scene *scene = *state;
+    CLEANUP_FREE char *xml = calloc(1, 50001);
+    memset(xml, 'x', 50000);
+    const struct store_running vm = {.uuid = UUID_A, .name = "a", .xml = xml};
+    for (int i = 0; i < 20; i++) { /* wherever in the log a job begins */
+        assert_int_equal(put_job(scene, false), 0);
+        long long before = log_size(scene);
+        assert_true(before > 2 * 50000);
+        move(scene, false, JOURNAL_PREPARED, JOURNAL_OWNER);
+        assert_int_equal(journal_settle(scene->store, JOB, &vm, true, xml, NULL), 0);
+        assert_int_equal(store_running_delete(scene->store, UUID_A, NULL), 0);
+        assert_int_equal(journal_delete(scene->store, JOB, false, NULL), 0);
+        assert_int_equal(log_size(scene), before);
+        assert_true(before < 1000000); /* it begins anew, again and again */
+    }
+}
+
 static void test_reports_are_kept_by_name(void **state)
 {
     struct scene *scene = *state;
@@ -162,6 +256,9 @@ int main(void)
         SCENE(test_one_agent_a_directory),
         SCENE(test_hosts_by_name_and_by_key),
         SCENE(test_journal_moves_only_the_way_it_may),
+        SCENE(test_source_closes_record_and_definition_together),
+        SCENE(test_destination_settles_all_or_nothing),
+        SCENE(test_job_needs_no_new_space),
         SCENE(test_reports_are_kept_by_name),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -13,10 +13,10 @@
 
 static enum vm_state state_locked(const struct vm *vm)
 {
+    if (vm->in_doubt)
+        return VM_IN_DOUBT; /* also when its QEMU is gone: it may run elsewhere */
     if (!vm->live)
         return VM_SHUT_OFF;
-    if (vm->in_doubt)
-        return VM_IN_DOUBT;
     if (vm->incoming)
         return VM_INCOMING;
     return vm->guest.running ? VM_RUNNING : VM_PAUSED;
@@ -115,16 +115,21 @@ struct vm *vm_define(struct vm_host *host, struct domain *domain, struct error *
     return vm;
 }
 
-int vm_drop_definition(struct vm *vm, struct error **err)
+void vm_definition_dropped(struct vm *vm)
 {
-    if (store_undefine(vm->host->store, vm->uuid, err) < 0)
-        return -1;
     pthread_mutex_lock(&vm->lock);
     struct domain *old = STEAL(vm->definition);
     pthread_mutex_unlock(&vm->lock);
     domain_free(old);
     vm_forget_if_empty(vm);
     log_info(vm->name, "undefined");
+}
+
+int vm_drop_definition(struct vm *vm, struct error **err)
+{
+    if (store_undefine(vm->host->store, vm->uuid, err) < 0)
+        return -1;
+    vm_definition_dropped(vm);
     return 0;
 }
 
@@ -315,26 +320,55 @@ struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *cla
     return NULL;
 }
 
-int vm_received(struct vm *vm, bool persistent, struct error **err)
+void vm_arrived(struct vm *vm)
 {
-    CLEANUP_FREE char *xml = domain_format(vm->live);
+    LOCK_SCOPE(&vm->lock);
+    vm->incoming = false;
+}
+
+int vm_received(struct vm *vm, const char *job, const char *definition_xml, struct error **err)
+{
+    CLEANUP_FREE char *xml = vm->live ? domain_format(vm->live) : NULL;
     const struct store_running running = {
         .uuid = vm->uuid, .name = vm->name, .xml = xml, .process = vm->process};
-    if (store_running_put(vm->host->store, &running, err) < 0)
+    struct domain *definition = NULL;
+    if (definition_xml && !(definition = domain_parse(definition_xml, strlen(definition_xml), err)))
         return -1;
+    if (journal_settle(vm->host->store, job, &running, xml != NULL, definition_xml, err) < 0) {
+        domain_free(definition);
+        return -1;
+    }
     pthread_mutex_lock(&vm->lock);
     vm->incoming = false;
+    struct domain *old = definition ? vm->definition : NULL;
+    if (definition)
+        vm->definition = definition;
     pthread_mutex_unlock(&vm->lock);
-    if (!persistent)
-        return 0;
-    struct domain *definition = vm_copy_domain(vm->live, err);
-    if (!definition)
-        return -1;
-    struct vm *same = vm_define(vm->host, definition, err);
-    if (!same)
-        return -1;
-    vm_put(same);
+    domain_free(old);
+    vm_forget_if_empty(vm);
     return 0;
+}
+
+struct vm *vm_place(struct vm_host *host, const char *name, const char *uuid, const char *claim,
+                    struct error **err)
+{
+    pthread_mutex_lock(&host->lock);
+    struct vm *vm = vm_lookup(host, NULL, uuid);
+    if (!vm)
+        vm = vm_add(host, name, uuid);
+    vm->references++;
+    pthread_mutex_unlock(&host->lock);
+    if (vm_claim(vm, claim, err) == 0)
+        return vm;
+    vm_put(vm);
+    return NULL;
+}
+
+void vm_set_claim(struct vm *vm, const char *claim)
+{
+    LOCK_SCOPE(&vm->lock);
+    free(vm->claim);
+    vm->claim = text_copy(claim);
 }
 
 void vm_set_in_doubt(struct vm *vm, bool in_doubt)

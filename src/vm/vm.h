@@ -86,6 +86,7 @@ void vm_host_wake(struct vm_host *host);
 
 /* By name, else by UUID. A reference for the caller (vm_put); NULL with ERROR_NOT_FOUND. */
 struct vm *vm_find(struct vm_host *host, const char *name_or_uuid, struct error **err);
+struct vm *vm_get(struct vm *vm); /* one more */
 void vm_put(struct vm *vm);
 static inline void cleanup_vm_function(struct vm **vm)
 {
@@ -124,6 +125,8 @@ char *vm_xml(struct vm *vm, bool inactive, struct error **err);
 /* Makes the VM the caller's; `claim` completes the sentence "VM x is ...". ERROR_STATE when another
  * has it. */
 int vm_claim(struct vm *vm, const char *claim, struct error **err);
+/* Another wording of the caller's claim. */
+void vm_set_claim(struct vm *vm, const char *claim);
 void vm_release(struct vm *vm);
 
 /*
@@ -133,14 +136,25 @@ void vm_release(struct vm *vm);
  */
 struct vm *vm_receive(struct vm_host *host, struct domain *live, const char *claim, int cancel_fd,
                       struct error **err);
-/* The VM has arrived: an ordinary one from now on; `persistent` also defines it. */
-int vm_received(struct vm *vm, bool persistent, struct error **err);
+/* Its guest may run here from now on. */
+void vm_arrived(struct vm *vm);
+/* Makes that durable, with the XML of the definition it is to have here (NULL: none), and the job's
+ * record "stored": all or nothing. Also for a VM whose QEMU has ended meanwhile. */
+int vm_received(struct vm *vm, const char *job, const char *definition_xml, struct error **err);
+/* The VM with that UUID, claimed and with a reference; an empty one, until vm_received or vm_end,
+ * when its QEMU is gone and it has no definition. */
+struct vm *vm_place(struct vm_host *host, const char *name, const char *uuid, const char *claim,
+                    struct error **err);
+/* Connects anew to the monitor of a QEMU that lives but did not answer. For the claim's owner. */
+int vm_reconnect(struct vm *vm, int cancel_fd, struct error **err);
 /* Ends QEMU and forgets that it ran. For the claim's owner. */
 int vm_end(struct vm *vm, struct error **err);
 /* The same at once, for a QEMU whose guest never ran: it has nothing to bring to an end. */
 int vm_end_unused(struct vm *vm, struct error **err);
 /* Removes the definition; for the claim's owner. */
 int vm_drop_definition(struct vm *vm, struct error **err);
+/* The store has dropped it already (journal_close). */
+void vm_definition_dropped(struct vm *vm);
 void vm_set_in_doubt(struct vm *vm, bool in_doubt);
 
 /* The emulator's probe for a domain. Borrowed. */

@@ -5,12 +5,11 @@ import os
 import select
 import signal
 import subprocess
-import time
 
 from lib import AgentError, VarlinkError, guest, paths, sandbox
 from lib.follow import Follow
 from lib.guest import MIB
-from lib.moving import PATIENCE, SMALL, MoveCase, definition, traces
+from lib.moving import PATIENCE, SMALL, MoveCase, definition, journal_states, traces
 
 #: A guest whose RAM takes 20 s at 1 MiB/s: time enough to act in the middle of the copy.
 LONG = "mem=64K fill=20M heartbeat=20"
@@ -24,13 +23,6 @@ class RestartCase(MoveCase):
         known = len(heart.beats)
         heart.wait(lambda heart: len(heart.beats) >= known + count, PATIENCE)
         self.assertEqual({beat.source for beat in heart.beats[known:]}, {agent.host.address})
-
-    def await_that(self, condition, what):
-        """Looks again and again: for what the agent has no event for."""
-        deadline = time.monotonic() + PATIENCE
-        while not condition():
-            self.assertLess(time.monotonic(), deadline, what)
-            time.sleep(0.05)
 
     def await_end(self, agent, seconds=PATIENCE):
         """The agent ends by itself; returns its exit status."""
@@ -292,7 +284,7 @@ class FullDisk(RestartCase):
 
     #: Gives the agent a small file system of its own for its state; it ends with the agent and
     #: its QEMUs, as it is only in their mount namespace.
-    MOUNT = 'mkdir -p "$0" && mount -t tmpfs -o size=1m,mode=0700 state "$0" && exec "$@"'
+    MOUNT = 'mkdir -p "$0" && mount -t tmpfs -o size=2m,mode=0700 state "$0" && exec "$@"'
 
     def agent_with_small_disk(self, host):
         agent = self.lab.agent(host, emulator=self.emulator)
@@ -330,6 +322,47 @@ class FullDisk(RestartCase):
         agent.define(self.big("big"))
         agent.call("Undefine", vm="big")
         yield
+
+    def full_in_copy(self, victim, **options):
+        """The disk fills once the move is prepared: what it has to write has its place, so that it
+        completes, and the definition arrives."""
+        heart = self.boot(self.a, cmdline="mem=64K fill=4M heartbeat=20")
+        stored = definition(self.a, "vm")
+        with Follow(self.a, "vm", "B", bandwidth=2 * MIB, persistent=True, undefine_source=True,
+                    **options) as move:
+            move.copying()
+            path = self.fill(victim)
+            with self.assertRaises(VarlinkError) as refused:
+                victim.define(self.big("big"))
+            self.assertIn("full", refused.exception.message)
+            report = move.report()
+        self.assert_completed(report)
+        self.assertEqual(report["warnings"], [])
+        self.assert_beats_at(heart, self.b)
+        self.assertEqual(definition(self.b, "vm"), stored)
+        self.assertIsNone(self.a.vm("vm"))
+        self.assertEqual((self.journal(self.a), self.journal(self.b)), ([], []))
+        os.unlink(path)
+        self.move(self.b, self.a, "vm", "--persistent", "--undefine-source")
+        self.assertEqual(definition(self.a, "vm"), stored)
+        self.assertIsNone(self.b.vm("vm"))
+        self.assert_beats_at(heart, self.a)
+        self.assertEqual(heart.problems(), [])
+
+    def journal(self, agent):
+        """The states of the jobs in an agent's journal."""
+        path = f"/proc/{agent.process.pid}/root{agent.state_directory}/mudanza.db"
+        return journal_states(path)
+
+    def test_source_fills_in_copy(self):
+        self.a, self.b = self.agent_with_small_disk("A"), self.lab.agent("B", emulator=self.emulator)
+        self.lab.pair()
+        self.full_in_copy(self.a)
+
+    def test_destination_fills_in_copy(self):
+        self.a, self.b = self.lab.agent("A", emulator=self.emulator), self.agent_with_small_disk("B")
+        self.lab.pair()
+        self.full_in_copy(self.b)
 
     def test_source(self):
         self.a, self.b = self.agent_with_small_disk("A"), self.lab.agent("B", emulator=self.emulator)

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What tests of moves share: guests that are listened to, and what a move may leave on a host."""
 
+import contextlib
 import os
 import re
 import signal
@@ -36,10 +37,19 @@ def _files(agent):
     return sorted(found)
 
 
+def _query(path, what):
+    with contextlib.closing(sqlite3.connect(f"file:{path}?mode=ro", uri=True,
+                                            timeout=30)) as database:
+        return database.execute(what).fetchall()
+
+
 def _journal(agent):
-    path = agent.state_directory / "mudanza.db"
-    with sqlite3.connect(f"file:{path}?mode=ro", uri=True, timeout=30) as database:
-        return database.execute("SELECT job, source, name, state FROM journal").fetchall()
+    return _query(agent.state_directory / "mudanza.db", "SELECT job, source, name, state FROM journal")
+
+
+def journal_states(path):
+    """The states of the jobs in the journal of a database."""
+    return [state for state, in _query(path, "SELECT state FROM journal")]
 
 
 def traces(agent):

@@ -1,0 +1,111 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * From J(OWNER) to a guest that runs, in the agent that wrote it and in one that found it: the
+ * table "From OWNER to running" of docs/handover.md.
+ */
+#include <poll.h>
+#include <string.h>
+
+#include "base/clock.h"
+#include "base/fault.h"
+#include "base/fd.h"
+#include "base/log.h"
+#include "migrate/arrival_private.h"
+#include "migrate/mark.h"
+
+/* Between two questions to a QEMU that does not answer, or says nothing that decides. */
+#define ASK_AGAIN_MS 500
+
+static bool may_have_run(const struct arrival *a)
+{
+    return mark_may_have_run(a->context->vms->run_dir, a->job, a->boot_id);
+}
+
+static bool qemu_gone(struct arrival *a)
+{
+    LOCK_SCOPE(&a->vm->lock);
+    return !a->vm->live || a->vm->guest.gone;
+}
+
+static bool resumed(struct arrival *a)
+{
+    LOCK_SCOPE(&a->vm->lock);
+    return a->vm->guest.resumed_ns != 0;
+}
+
+/* What QEMU says of itself; false when it does not answer. */
+static bool query_status(struct arrival *a, char status[32])
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_JSON json_t *state = NULL;
+    if (!a->vm->qmp && vm_reconnect(a->vm, a->wake_fd, &err) < 0)
+        return false;
+    if (qmp_execute(a->vm->qmp, "query-status", NULL, &state, &err) < 0)
+        return false;
+    snprintf(status, 32, "%s", json_opt_string(state, "status", ""));
+    return true;
+}
+
+/* Something may be new. True when the agent ends. */
+static bool pause_ends(struct arrival *a)
+{
+    struct pollfd polls[] = {{.fd = a->wake_fd, .events = POLLIN},
+                             {.fd = a->vm->changed_fd, .events = POLLIN}};
+    poll(polls, ARRAY_SIZE(polls), clock_poll_ms(clock_deadline_ns(ASK_AGAIN_MS)));
+    fd_event_clear(a->wake_fd);
+    fd_event_clear(a->vm->changed_fd);
+    LOCK_SCOPE(&a->lock);
+    return a->ending;
+}
+
+/* `cont` was answered with an error, or not at all. */
+static enum arrival_guest after_failed_cont(struct arrival *a)
+{
+    char status[32];
+    for (;;) {
+        if (resumed(a) || qemu_gone(a))
+            return GUEST_OURS; /* it may have run; if QEMU is gone, it has crashed here */
+        if (query_status(a, status))
+            return strcmp(status, "running") == 0 || resumed(a) ? GUEST_OURS : GUEST_NEVER_RAN;
+        if (pause_ends(a))
+            return GUEST_UNKNOWN;
+    }
+}
+
+enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err)
+{
+    if (qemu_gone(a)) {
+        error_set(err, ERROR_QEMU, "QEMU ended before the guest could run");
+        return GUEST_NEVER_RAN;
+    }
+    if (mark_make(a->context->vms->run_dir, a->job, err) < 0 ||
+        fault_point(FAULT_DESTINATION_CONT_BEFORE, err) < 0)
+        return GUEST_NEVER_RAN;
+    if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, err) < 0)
+        return after_failed_cont(a);
+    fault_pass(FAULT_DESTINATION_CONT_AFTER);
+    return GUEST_OURS;
+}
+
+enum arrival_guest arrival_take_up_guest(struct arrival *a, struct error **err)
+{
+    char status[32];
+    for (;;) {
+        if (qemu_gone(a)) {
+            if (may_have_run(a))
+                return GUEST_OURS;
+            error_set(err, ERROR_QEMU, "its QEMU ended before the guest could run");
+            return GUEST_NEVER_RAN;
+        }
+        if (query_status(a, status)) {
+            if (strcmp(status, "running") == 0)
+                return GUEST_OURS;
+            if (strcmp(status, "paused") == 0 || strcmp(status, "prelaunch") == 0)
+                return arrival_start_guest(a, err);
+            if (strcmp(status, "inmigrate") != 0)
+                log_debug(a->vm->name, "QEMU says that it is '%s'; asking again", status);
+        }
+        if (pause_ends(a))
+            return GUEST_UNKNOWN;
+    }
+}

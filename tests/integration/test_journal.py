@@ -1,0 +1,281 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The durable steps of a handover, each with something in its way: the journal decides."""
+
+import contextlib
+import os
+import signal
+import sqlite3
+
+from integration.test_restart import LONG, RestartCase
+from lib.follow import Follow
+from lib.guest import MIB
+from lib.moving import definition, journal_states
+
+#: Long enough to act in the middle of the copy.
+SHORT = "mem=64K fill=1M heartbeat=20"
+ANOTHER_JOB = "33333333-3333-4333-8333-333333333333"
+
+
+class JournalCase(RestartCase):
+    """Agents whose database is looked at, and meddled with."""
+
+    def database(self, agent):
+        database = sqlite3.connect(agent.state_directory / "mudanza.db", timeout=30,
+                                   isolation_level=None)
+        return contextlib.closing(database)
+
+    @contextlib.contextmanager
+    def refusing(self, agent, what):
+        """No write of a kind gets through: "INSERT ON definition", "UPDATE ON journal WHEN ..."."""
+        with self.database(agent) as database:
+            database.execute(f"CREATE TRIGGER refuse BEFORE {what} "
+                             "BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")
+            yield
+            database.execute("DROP TRIGGER refuse")
+
+    def states(self, agent):
+        return journal_states(agent.state_directory / "mudanza.db")
+
+    def await_closed(self):
+        """Both journals are empty, no VM is anybody's any more, no mark is left."""
+        for agent in self.a, self.b:
+            self.await_that(lambda agent=agent: self.states(agent) == [],
+                            f"{agent.name} keeps its record")
+            self.await_that(lambda agent=agent: not any("job" in vm for vm in
+                                                        agent.call("List", all=True)["vms"]),
+                            f"{agent.name} goes on")
+            self.assertEqual(list((agent.run_directory / "handover").iterdir()), [])
+
+    def start_move(self, cmdline=SHORT, **options):
+        """A move that is in its copy; the VM's Heartbeat becomes self.heart."""
+        self.heart = self.boot(self.a, cmdline=cmdline)
+        self.stored = definition(self.a, "vm")
+        move = Follow(self.a, "vm", "B", bandwidth=MIB, **options)
+        self.addCleanup(move.connection.close)
+        move.copying()
+        return move
+
+    def assert_at_b(self, *, defined):
+        self.await_beats(self.heart, self.b)
+        self.assertEqual((self.a.qemus(), len(self.b.qemus())), ([], 1))
+        self.assertEqual(self.b.vm("vm")["state"], "running")
+        self.assertEqual(definition(self.b, "vm"), self.stored if defined else None)
+        self.assertEqual(self.heart.problems(), [])
+
+    def assert_at_a(self):
+        """The VM runs at A and B has nothing of it; a second attempt succeeds."""
+        self.await_beats(self.heart, self.a)
+        self.assertIsNone(self.b.vm("vm"))
+        self.assertEqual((len(self.a.qemus()), self.b.qemus()), (1, []))
+        self.move(self.a, self.b)
+        self.assert_at_b(defined=False)
+        self.assert_sound(self.heart)
+
+
+class NotStored(JournalCase):
+    """B cannot write down the VM that runs there: A's definition is the last one."""
+
+    def setUp(self):
+        super().setUp()
+        self.two_agents()
+        self.refused = self.refusing(self.b, "INSERT ON definition")
+        self.refused.__enter__()
+
+    def allow(self):
+        self.refused.__exit__(None, None, None)
+
+    def start_move(self, **options):
+        return super().start_move(persistent=True, undefine_source=True, **options)
+
+    def assert_kept(self, report):
+        self.assert_completed(report)
+        (warning,) = report["warnings"]
+        for word in ("refused by the test", "host B", "mudanza undefine vm"):
+            self.assertIn(word, warning)
+        self.assertEqual(definition(self.a, "vm"), self.stored)
+        self.assert_shut_off(self.a)
+        vm = self.b.vm("vm")
+        self.assertEqual((vm["state"], vm["persistent"]), ("running", False))
+        self.assertIn("not stored yet", vm["job"])
+        self.assertEqual(self.states(self.a) + self.states(self.b), ["done", "owner"])
+
+    def test_stored_later(self):
+        """B stores it as soon as it can; A's definition is the user's to remove."""
+        self.assert_kept(self.start_move().report())
+        self.allow()
+        self.await_closed()
+        self.assert_at_b(defined=True)
+        self.assert_shut_off(self.a)
+        self.a.cli("undefine", "vm", json=False)
+        self.move(self.b, self.a, "vm", "--persistent", "--undefine-source")
+        self.assertEqual(definition(self.a, "vm"), self.stored)
+        self.assertIsNone(self.b.vm("vm"))
+
+    def test_command_line(self):
+        self.heart = self.boot(self.a, cmdline=SHORT)
+        result = self.a.run("migrate", "vm", "B", "--persistent", "--undefine-source")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        self.assertIn("mudanza: warning: vm: it runs on host B, which has not stored it",
+                      result.stderr)
+        self.allow()
+        self.await_closed()
+
+    def test_both_killed(self):
+        self.assert_kept(self.start_move().report())
+        self.b.kill()
+        self.a.kill()
+        self.await_beats(self.heart, self.b)
+        self.b.start()
+        self.await_that(lambda: "not stored yet" in self.b.vm("vm").get("job", ""),
+                        "B tries again")
+        self.allow()
+        self.a.start()
+        self.await_closed()
+        self.assert_at_b(defined=True)
+
+    def test_destination_killed_with_its_qemu(self):
+        """It ran there, so it is B's, and has crashed; B still knows what it was."""
+        self.assert_kept(self.start_move().report())
+        self.b.kill()
+        self.b.end_qemus()
+        self.allow()
+        self.b.start()
+        self.await_closed()
+        self.assert_shut_off(self.b)
+        self.assertEqual(definition(self.b, "vm"), self.stored)
+
+
+class Refused(JournalCase):
+    """A record cannot be written."""
+
+    def setUp(self):
+        super().setUp()
+        self.two_agents()
+
+    def test_commit(self):
+        """The guest stands at A already; it runs on there."""
+        with self.refusing(self.a, "UPDATE ON journal WHEN NEW.state = 'committed'"):
+            report = self.start_move().report()
+        self.assertEqual(report["outcome"], "failed")
+        self.assertIn("refused by the test", report["reason"])
+        self.await_closed()
+        self.assert_at_a()
+
+    def test_owner(self):
+        """B does not run what it could not write down, and A has its word for that."""
+        with self.refusing(self.b, "UPDATE ON journal WHEN NEW.state = 'owner'"):
+            report = self.start_move().report()
+        self.assertEqual(report["outcome"], "failed")
+        self.assertIn("refused by the test", report["reason"])
+        self.await_closed()
+        self.assert_at_a()
+
+    def test_done(self):
+        """The VM is B's. At A it is nobody's to start until A could write that down."""
+        with self.refusing(self.a, "UPDATE ON journal WHEN NEW.state = 'done'"):
+            report = self.start_move(persistent=True, undefine_source=True).report()
+            self.assert_completed(report)
+            self.assertIn("refused by the test", report["warnings"][0])
+            self.assertEqual(definition(self.a, "vm"), self.stored)
+            self.assertIn("moved", self.a.cli_fails("start", "vm").stderr)
+        self.await_closed()
+        self.assert_at_b(defined=True)
+
+    def test_done_and_killed(self):
+        with self.refusing(self.a, "UPDATE ON journal WHEN NEW.state = 'done'"):
+            self.assert_completed(self.start_move(undefine_source=True, persistent=True).report())
+            self.a.kill()
+        self.a.start()
+        self.await_closed()
+        self.assert_at_b(defined=True)
+        self.assertIsNone(self.a.vm("vm"))
+
+
+class Speechless(JournalCase):
+    """B can write nothing any more."""
+
+    slow = True  # the deadline for its answer is 30 s
+
+    def test_neither_owner_nor_aborted(self):
+        """B can say nothing, so A is in doubt; then B can."""
+        self.two_agents()
+        with self.refusing(self.b, "UPDATE ON journal"), self.database(self.b) as database:
+            database.execute("CREATE TRIGGER keep BEFORE DELETE ON journal "
+                             "BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")
+            move = self.start_move()
+            self.await_that(lambda: self.a.vm("vm")["state"] == "in_doubt", "A is in doubt")
+            self.assertEqual(self.states(self.a) + self.states(self.b), ["committed", "prepared"])
+            database.execute("DROP TRIGGER keep")
+        self.assertEqual(move.report()["outcome"], "failed")
+        self.await_closed()
+        self.assert_at_a()
+
+
+class FoundOwner(JournalCase):
+    """After a crash of everything between J(OWNER) and `cont`: who has the VM?"""
+
+    def crash(self, *, qemu):
+        """Both agents die in the copy; their records become those of a handover."""
+        self.two_agents()
+        self.start_move(cmdline=LONG)
+        for agent in self.a, self.b:  # neither sees the other's end
+            agent.signal(signal.SIGSTOP)
+        self.a.kill()
+        self.b.kill()
+        if not qemu:
+            self.b.end_qemus()
+        for agent, state in (self.a, "committed"), (self.b, "owner"):
+            with self.database(agent) as database:
+                (self.job,), = database.execute("SELECT job FROM journal").fetchall()
+                database.execute("UPDATE journal SET state = ?", (state,))
+
+    def test_gone_without_a_mark(self):
+        """It never ran there."""
+        self.crash(qemu=False)
+        self.b.start()
+        self.a.start()
+        self.await_closed()
+        self.assert_at_a()
+
+    def test_gone_with_a_mark(self):
+        """It may have run there, and has crashed: A must not run what is old."""
+        self.crash(qemu=False)
+        (self.b.run_directory / "handover" / self.job).touch()
+        self.b.start()
+        self.a.start()
+        self.assert_crashed_at_b()
+
+    def assert_crashed_at_b(self):
+        self.await_closed()
+        self.assert_shut_off(self.a)
+        self.assertEqual((self.a.qemus(), self.b.qemus(), self.b.vm("vm")), ([], [], None))
+
+    def test_gone_in_another_boot(self):
+        """The host was started anew since: that there is no mark says nothing."""
+        self.crash(qemu=False)
+        with self.database(self.b) as database:
+            database.execute("UPDATE journal SET options ="
+                             " json_replace(options, '$.boot_id', 'another')")
+        self.b.start()
+        self.a.start()
+        self.assert_crashed_at_b()
+
+    def test_still_loading(self):
+        """B waits for QEMU, and says nothing until then; A waits for B."""
+        self.crash(qemu=True)
+        self.b.start()
+        self.a.start()
+        self.await_that(lambda: self.a.vm("vm")["state"] == "in_doubt", "A is in doubt")
+        asked = self.b.call("GetAgent")  # B answers meanwhile
+        self.assertEqual(asked["name"], "B")
+        self.assertEqual((self.states(self.a), self.states(self.b)), (["committed"], ["owner"]))
+        self.b.end_qemus()
+        self.await_closed()
+        self.assert_at_a()
+
+    def test_stale_marks_are_swept(self):
+        self.two_agents()
+        mark = self.b.run_directory / "handover" / ANOTHER_JOB
+        mark.touch()
+        self.b.restart()
+        self.assertFalse(os.path.exists(mark))
