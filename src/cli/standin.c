@@ -137,10 +137,10 @@ static json_t *make_progress(const char *vm, const char *phase, double percent)
 static json_t *make_report(const char *vm, const char *outcome, const char *reason)
 {
     json_t *report = json_pack(
-        "{s:s, s:s, s:s, s:[], s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:b}", "vm", vm, "mode",
-        "non_live", "outcome", outcome, "problems", "phase", "confirm", "source", "alpha",
-        "destination", "beta", "total_ms", 612, "downtime_ms", 18, "ram_bytes", 162529280,
-        "wire_bytes", 146800640, "rounds", 3, "verified", 1, "post_copy", 0);
+        "{s:s, s:s, s:s, s:[], s:[], s:s, s:s, s:s, s:i, s:i, s:i, s:i, s:i, s:b, s:b}", "vm", vm,
+        "mode", "non_live", "outcome", outcome, "problems", "warnings", "phase", "confirm",
+        "source", "alpha", "destination", "beta", "total_ms", 612, "downtime_ms", 18, "ram_bytes",
+        162529280, "wire_bytes", 146800640, "rounds", 3, "verified", 1, "post_copy", 0);
     static const char *const times[] = {"plan_ms",     "prepare_ms", "copy_ms",
                                         "handover_ms", "confirm_ms", "mended_pages"};
     for (size_t i = 0; i < ARRAY_SIZE(times); i++)

@@ -165,9 +165,9 @@ static void test_the_report_has_every_member(void **state)
     struct fixture *fixture = *state;
     struct runner *runner = &fixture->runner;
     static const char *const members[] = {
-        "vm",          "mode",     "outcome",     "reason",    "hint",    "source",
-        "destination", "total_ms", "downtime_ms", "ram_bytes", "rounds",  "wire_bytes",
-        "verified",    "problems", "phase",       "post_copy", "plan_ms", "copy_ms",
+        "vm",       "mode",        "outcome",   "reason",  "hint",       "source",   "destination",
+        "total_ms", "downtime_ms", "ram_bytes", "rounds",  "wire_bytes", "verified", "problems",
+        "phase",    "post_copy",   "plan_ms",   "copy_ms", "warnings",
     };
     assert_int_equal(RUN(runner, "migrate", "web", "beta", "--json"), COMMAND_DONE);
     CLEANUP_JSON json_t *report = runner_json(runner);
