@@ -14,6 +14,13 @@
 #include "base/text.h"
 
 #define CONFIG_FILE_MAX 65536
+#define SECONDS_MAX     (24 * 3600)
+
+/* What holds when nobody says otherwise. Heartbeats come four times in the silence; a busy host
+ * misses one now and then, but hardly three. A minute is a switch that restarts its port, or a
+ * route that changes; a host that restarts takes longer, and the guest had better stay. */
+#define PEER_SILENCE_DEFAULT_S 3
+#define PEER_LOST_DEFAULT_S    60
 
 const char config_help[] =
     "Usage: mudanzad [OPTION]...\n"
@@ -26,6 +33,8 @@ const char config_help[] =
     "  --run-dir DIR          QEMU's monitor sockets\n"
     "  --emulator PATH        QEMU for VMs whose XML names none\n"
     "  --qemu-user NAME       QEMU runs as this user (root only; \"\" for the agent's own)\n"
+    "  --peer-silence SECONDS a connection on which nothing came for so long is dropped (3)\n"
+    "  --peer-lost SECONDS    a move waits so long for a host that is away (60)\n"
     "  --log-level LEVEL      error, warning, info or debug\n"
     "  --config FILE          settings, one `key = value` a line, the keys as above\n"
     "  --help                 this text\n"
@@ -48,6 +57,12 @@ static int parse_level(const char *text, int *level, struct error **err)
                      text);
 }
 
+static int parse_seconds(const char *key, const char *text, int64_t *seconds, struct error **err)
+{
+    return text_parse_int(text, 1, SECONDS_MAX, seconds, err) < 0 ? error_prefix(err, "%s", key)
+                                                                  : 0;
+}
+
 static int set(struct config *config, const char *key, const char *value, struct error **err)
 {
     const struct {
@@ -61,6 +76,10 @@ static int set(struct config *config, const char *key, const char *value, struct
     };
     if (strcmp(key, "log-level") == 0)
         return parse_level(value, &config->log_level, err);
+    if (strcmp(key, "peer-silence") == 0)
+        return parse_seconds(key, value, &config->peer_silence_s, err);
+    if (strcmp(key, "peer-lost") == 0)
+        return parse_seconds(key, value, &config->peer_lost_s, err);
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
         if (strcmp(key, strings[i].key) == 0) {
             free(*strings[i].field);
@@ -149,6 +168,8 @@ static void fill_defaults(struct config *config)
 
 static int check(struct config *config, struct error **err)
 {
+    if (config->peer_silence_s > config->peer_lost_s)
+        return error_set(err, ERROR_INVALID, "peer-silence is longer than peer-lost");
     if (config->listen && !*config->listen)
         free(STEAL(config->listen));
     if (config->qemu_user && !*config->qemu_user)
@@ -172,6 +193,8 @@ static const struct option options[] = {
     {"listen", required_argument, NULL, 's'},
     {"emulator", required_argument, NULL, 's'},
     {"qemu-user", required_argument, NULL, 's'},
+    {"peer-silence", required_argument, NULL, 's'},
+    {"peer-lost", required_argument, NULL, 's'},
     {"log-level", required_argument, NULL, 's'},
     {"config", required_argument, NULL, 'c'},
     {"help", no_argument, NULL, 'h'},
@@ -233,6 +256,8 @@ int config_load(int argc, char **argv, struct config *config, enum config_action
 {
     memset(config, 0, sizeof(*config));
     config->log_level = LOG_INFO;
+    config->peer_silence_s = PEER_SILENCE_DEFAULT_S;
+    config->peer_lost_s = PEER_LOST_DEFAULT_S;
     *action = CONFIG_RUN;
     if (find_file(argc, argv, config, action, err) < 0)
         return -1;

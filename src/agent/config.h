@@ -9,14 +9,16 @@
 #include "base/error.h"
 
 struct config {
-    char *name;      /* this host's, for people and peers */
-    char *state_dir; /* database, key, logs, NVRAM */
-    char *run_dir;   /* monitor sockets */
-    char *socket;    /* the local Varlink socket */
-    char *listen;    /* ADDRESS[:PORT] for peers; NULL: this host only sends */
-    char *emulator;  /* for domains without <emulator> */
-    char *qemu_user; /* QEMU runs as; NULL: as the agent's own user */
-    int log_level;   /* syslog priority */
+    char *name;             /* this host's, for people and peers */
+    char *state_dir;        /* database, key, logs, NVRAM */
+    char *run_dir;          /* monitor sockets */
+    char *socket;           /* the local Varlink socket */
+    char *listen;           /* ADDRESS[:PORT] for peers; NULL: this host only sends */
+    char *emulator;         /* for domains without <emulator> */
+    char *qemu_user;        /* QEMU runs as; NULL: as the agent's own user */
+    int log_level;          /* syslog priority */
+    int64_t peer_silence_s; /* a connection on which nothing came for so long is dropped */
+    int64_t peer_lost_s;    /* a host that is away in a move is waited for so long */
 
     /* On the command line only; see base/fault.h. */
     char *faults, *fault_socket; /* NULL: none */

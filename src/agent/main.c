@@ -59,6 +59,8 @@ static int agent_open(struct agent *agent, struct error **err)
         .tls = agent->tls,
         .host_name = config->name,
         .fingerprint = identity_fingerprint(agent->identity),
+        .peer_silence_ms = config->peer_silence_s * 1000,
+        .peer_lost_ms = config->peer_lost_s * 1000,
     };
     return migrate_context_init(&agent->migrate, err);
 }

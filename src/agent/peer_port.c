@@ -27,11 +27,26 @@ static void serve_control(struct peer_port *port, struct tls *tls, struct store_
     varlink_connection_free(connection);
 }
 
+/* Connections come late and come twice where a network breaks: nothing to warn of. */
+static void serve_data(struct peer_port *port, struct tls *tls, const struct hello *hello,
+                       const struct store_host *host, int64_t deadline_ns, int stop_fd)
+{
+    char job[JOB_ID_SIZE];
+    struct frame_resume resume;
+    CLEANUP_ERROR struct error *err = NULL;
+    job_id_from_bytes(hello->job, job);
+    if (link_greet(tls, &resume, stop_fd, deadline_ns, &err) < 0)
+        tls_close(tls);
+    else
+        arrival_attach(&port->agent->migrate, job, host->fingerprint, tls, &resume, &err);
+    if (err)
+        log_info(NULL, "host %s: data connection of job %s: %s", host->name, job, err->message);
+}
+
 static void serve_hello(struct peer_port *port, struct tls *tls, struct store_host *host,
                         int64_t deadline_ns, int stop_fd)
 {
     struct hello hello;
-    char job[JOB_ID_SIZE];
     CLEANUP_ERROR struct error *err = NULL;
     if (hello_receive(tls, &hello, stop_fd, deadline_ns, &err) < 0) {
         log_warning(NULL, "host %s: %s", host->name, err->message);
@@ -39,9 +54,7 @@ static void serve_hello(struct peer_port *port, struct tls *tls, struct store_ho
     } else if (hello.kind == HELLO_CONTROL) {
         serve_control(port, tls, host, stop_fd);
     } else {
-        job_id_from_bytes(hello.job, job);
-        if (arrival_attach(&port->agent->migrate, job, host->fingerprint, tls, &err) < 0)
-            log_warning(NULL, "host %s: data connection: %s", host->name, err->message);
+        serve_data(port, tls, &hello, host, deadline_ns, stop_fd);
     }
 }
 

@@ -21,11 +21,15 @@ static void test_keys_comments_and_spaces(void **state)
     CLEANUP_ERROR struct error *err = NULL;
     struct config config = {0};
     assert_ok(parse(&config,
-                    "# a comment\n\n  name =  hostA \nlisten=10.0.0.1:7\nlog-level = debug", &err),
+                    "# a comment\n\n  name =  hostA \nlisten=10.0.0.1:7\nlog-level = debug\n"
+                    "peer-silence = 2\npeer-lost = 90",
+                    &err),
               err);
     assert_string_equal(config.name, "hostA");
     assert_string_equal(config.listen, "10.0.0.1:7");
     assert_int_equal(config.log_level, LOG_DEBUG);
+    assert_int_equal(config.peer_silence_s, 2);
+    assert_int_equal(config.peer_lost_s, 90);
     config_clear(&config);
 }
 
@@ -33,7 +37,8 @@ static void test_errors_name_file_and_line(void **state)
 {
     (void)state;
     static const char *const bad[] = {"name = a\nnonsense\n", "name = a\ncolour = red\n",
-                                      "\nlog-level = loud"};
+                                      "\nlog-level = loud", "\npeer-lost = 0",
+                                      "\npeer-silence = 3s"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         CLEANUP_ERROR struct error *err = NULL;
         struct config config = {0};

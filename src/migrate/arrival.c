@@ -4,9 +4,13 @@
 
 #include <string.h>
 
+#include "base/clock.h"
 #include "base/fd.h"
 #include "base/text.h"
 #include "migrate/arrival_private.h"
+
+/* For telling a source that its connection is of no use. */
+#define REFUSE_MS 1000
 
 json_t *arrival_event(struct arrival *a, size_t index, bool *last, struct error **err)
 {
@@ -67,9 +71,6 @@ void arrival_finish(struct arrival *a)
 static void arrival_free(struct arrival *a)
 {
     relay_stop(a->relay);
-    tls_close(a->data);
-    if (a->qemu_fd >= 0)
-        close(a->qemu_fd);
     if (a->vm)
         vm_put(a->vm);
     memory_free(a->ram);
@@ -108,24 +109,24 @@ struct arrival *arrival_find(struct migrate_context *context, const char *job,
 }
 
 int arrival_attach(struct migrate_context *context, const char *job, const char *fingerprint,
-                   struct tls *tls, struct error **err)
+                   struct tls *tls, const struct frame_resume *resume, struct error **err)
 {
-    struct arrival *a = arrival_find(context, job, fingerprint, err);
+    CLEANUP_ERROR struct error *why = NULL;
+    struct arrival *a = arrival_find(context, job, fingerprint, &why);
     if (!a) {
-        tls_close(tls);
-        return -1;
+        link_refuse(tls, why->message, clock_deadline_ns(REFUSE_MS));
+        return error_move(err, STEAL(why));
     }
     pthread_mutex_lock(&a->lock);
-    bool taken = a->data || a->relay;
-    if (!taken)
-        a->data = tls;
+    bool here = a->relay;
+    int result = here ? relay_attach(a->relay, tls, resume, err) : 0;
     pthread_mutex_unlock(&a->lock);
-    fd_event_signal(a->wake_fd);
     arrival_put(a);
-    if (!taken)
-        return 0;
-    tls_close(tls);
-    return error_set(err, ERROR_STATE, "job %s has its data connection already", job);
+    if (here)
+        return result;
+    error_set(err, ERROR_STATE, "job %s takes no bytes any more", job);
+    link_refuse(tls, "the job takes no bytes any more", clock_deadline_ns(REFUSE_MS));
+    return -1;
 }
 
 int arrival_abort(struct arrival *a, struct error **err)

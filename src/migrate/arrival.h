@@ -10,15 +10,17 @@
 #include "base/error.h"
 #include "base/json.h"
 #include "migrate/migration.h"
+#include "wire/link.h"
 
 struct arrival;
 
 /*
  * Prepares a job: reserves memory, writes the journal's entry, starts QEMU, starts the thread.
- * `parameters` are Prepare's; `peer` is who asks. Takes nothing over.
+ * `parameters` are Prepare's; `peer` is who asks. Takes nothing over. *connections is how many
+ * data connections it takes.
  */
 int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
-                    const json_t *parameters, struct error **err);
+                    const json_t *parameters, unsigned *connections, struct error **err);
 
 /* Takes up a job that an earlier agent has left as owner. */
 int arrival_resume(struct migrate_context *context, const struct journal_entry *entry,
@@ -29,9 +31,10 @@ struct arrival *arrival_find(struct migrate_context *context, const char *job,
                              const char *fingerprint, struct error **err);
 void arrival_put(struct arrival *arrival);
 
-/* The job's data connection is here. Takes `tls` over, also on error. */
+/* A data connection of the job is here, and `resume` is what it began with. Takes `tls` over, also
+ * on error; then it was told that it need not come again. */
 int arrival_attach(struct migrate_context *context, const char *job, const char *fingerprint,
-                   struct tls *tls, struct error **err);
+                   struct tls *tls, const struct frame_resume *resume, struct error **err);
 
 /* Event number `index` (from 0) of Receive, waiting for it; *last when none follows. Owned by the
  * caller. NULL with ERROR_STATE when the job ended without another one. */

@@ -7,6 +7,7 @@
 #include "base/text.h"
 #include "migrate/arrival_private.h"
 #include "migrate/check.h"
+#include "migrate/data_link.h"
 #include "migrate/qemu_migration.h"
 
 static struct arrival *arrival_new(struct migrate_context *context, const struct store_host *peer,
@@ -22,8 +23,11 @@ static struct arrival *arrival_new(struct migrate_context *context, const struct
         a->definition = text_copy(json_opt_string(parameters, "xml", ""));
     a->running_wanted = json_opt_bool(parameters, "running", true);
     a->post_copy = json_opt_bool(parameters, "post_copy", false);
+    int64_t wanted = json_opt_int(parameters, "connections", 1);
+    a->connections = wanted < 1                           ? 1
+                     : wanted > DATA_LINK_CONNECTIONS_MAX ? DATA_LINK_CONNECTIONS_MAX
+                                                          : (unsigned)wanted;
     a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    a->qemu_fd = -1;
     a->holder_fdset = -1;
     a->events = json_array();
     pthread_mutex_init(&a->lock, NULL);
@@ -55,10 +59,22 @@ static int write_journal(struct arrival *a, const struct domain *domain, struct 
 static int ready_qemu(struct arrival *a, const json_t *capabilities, struct error **err)
 {
     struct qmp *qmp = a->vm->qmp;
-    if (qemu_migration_set_capabilities(qmp, capabilities, err) < 0)
+    struct link_options options;
+    CLEANUP_FREE char *peer = text_format("host %s", a->peer_name);
+    if (data_link_options(a->context, a->vm->name, peer, a->job, a->connections, &options, err) <
+            0 ||
+        qemu_migration_set_capabilities(qmp, capabilities, err) < 0)
         return -1;
-    a->qemu_fd = qemu_migration_socket(qmp, "mudanza", &a->holder_fdset, err);
-    return a->qemu_fd < 0 ? -1 : qemu_migration_listen(qmp, "mudanza", err);
+    int fd = qemu_migration_socket(qmp, "mudanza", &a->holder_fdset, err);
+    if (fd < 0)
+        return -1;
+    struct relay *relay = relay_start_destination(&options, fd, err);
+    if (!relay)
+        return -1;
+    pthread_mutex_lock(&a->lock);
+    a->relay = relay;
+    pthread_mutex_unlock(&a->lock);
+    return qemu_migration_listen(qmp, "mudanza", err);
 }
 
 /* Starts QEMU and the thread; takes `domain` over. The journal's entry is there. */
@@ -91,7 +107,7 @@ static int reserve_memory(struct migrate_context *context, struct error **err)
 }
 
 int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
-                    const json_t *parameters, struct error **err)
+                    const json_t *parameters, unsigned *connections, struct error **err)
 {
     uint8_t id[16];
     if (fault_point(FAULT_DESTINATION_PREPARE, err) < 0)
@@ -105,6 +121,7 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
         return -1;
     struct arrival *a = arrival_new(context, peer, job, parameters);
     a->memory = domain->memory;
+    *connections = a->connections;
     arrival_enter(a); /* an abort finds it from here on */
     if ((key && !(a->key = verify_key_parse(key, err))) || mark_boot_id(a->boot_id, err) < 0 ||
         reserve_memory(context, err) < 0 || write_journal(a, domain, err) < 0) {

@@ -22,19 +22,18 @@ struct arrival {
     bool running_wanted, post_copy;
     char *definition; /* XML that is to be defined here; NULL: the VM stays transient */
     char boot_id[MARK_BOOT_ID_SIZE];
+    unsigned connections;   /* of the stream */
     struct verify_key *key; /* NULL: no verification */
     int wake_fd;            /* something below changed, or an abort is asked for */
 
     /* The thread's own. */
-    struct relay *relay;
-    int qemu_fd;
     int64_t holder_fdset;
     struct memory_map *ram;
 
     /* Guarded by lock. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct tls *data;
+    struct relay *relay; /* the thread may look without it, as only it takes it away */
     bool abort_asked, ending, owner, running, finished; /* ending: the agent is */
     bool stored;               /* the VM is, with its definition if it is to have one */
     struct error *store_error; /* why it is not yet */

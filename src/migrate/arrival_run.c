@@ -12,8 +12,6 @@
 #include "migrate/arrival_private.h"
 #include "migrate/qemu_migration.h"
 
-/* From Prepare to the data connection. */
-#define ATTACH_MS 30000
 /* Between two tries at what must not fail: ending QEMU, the journal on a full disk. */
 #define TRY_AGAIN_MS 1000
 
@@ -24,28 +22,23 @@ static void tell(struct arrival *a, json_t *event)
     pthread_cond_broadcast(&a->changed);
 }
 
-/* Waits for QEMU, the relay, the data connection, or an abort. 0: look again. */
-static int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err)
+/* Waits for QEMU, the relay, or an abort. 0: look again. */
+static int arrival_wait(struct arrival *a, struct error **err)
 {
     struct pollfd polls[] = {
         {.fd = a->wake_fd, .events = POLLIN},
         {.fd = a->vm->changed_fd, .events = POLLIN},
-        {.fd = a->relay ? relay_event_fd(a->relay) : -1, .events = POLLIN},
+        {.fd = relay_event_fd(a->relay), .events = POLLIN},
     };
-    if (poll(polls, ARRAY_SIZE(polls), clock_poll_ms(deadline_ns)) < 0 && errno != EINTR)
+    if (poll(polls, ARRAY_SIZE(polls), -1) < 0 && errno != EINTR)
         return error_errno(err, errno, "poll");
     fd_event_clear(a->wake_fd);
     fd_event_clear(a->vm->changed_fd);
-    if (a->relay)
-        fd_event_clear(relay_event_fd(a->relay));
+    fd_event_clear(relay_event_fd(a->relay));
     pthread_mutex_lock(&a->lock);
     int stopped = arrival_refuse_stopped(a, err);
     pthread_mutex_unlock(&a->lock);
-    if (stopped < 0)
-        return -1;
-    if (clock_now_ns() >= deadline_ns)
-        return error_set(err, ERROR_TIMEOUT, "the source did not go on in time");
-    return 0;
+    return stopped;
 }
 
 /* Before another try at what must succeed. True when the agent ends. */
@@ -55,26 +48,6 @@ static bool wait_again(struct arrival *a)
     fd_event_clear(a->wake_fd);
     LOCK_SCOPE(&a->lock);
     return a->ending;
-}
-
-static int take_data(struct arrival *a, struct error **err)
-{
-    int64_t deadline_ns = clock_deadline_ns(ATTACH_MS);
-    for (;;) {
-        pthread_mutex_lock(&a->lock);
-        struct tls *data = STEAL(a->data);
-        pthread_mutex_unlock(&a->lock);
-        if (data) {
-            if (fault_point(FAULT_DESTINATION_ATTACHED, err) < 0) {
-                tls_close(data);
-                return -1;
-            }
-            a->relay = relay_start_destination(a->vm->name, STEAL_FD(a->qemu_fd), data, err);
-            return a->relay ? 0 : -1;
-        }
-        if (arrival_wait(a, deadline_ns, err) < 0)
-            return error_prefix(err, "waiting for the data connection");
-    }
 }
 
 /* What the events say so far; -1 when QEMU here or the stream has failed. */
@@ -95,6 +68,21 @@ static int look(struct arrival *a, char status[32], struct relay_status *stream,
         return error_prefix(err, "the stream broke before its end");
     }
     return 0;
+}
+
+/* Until the source has its first connection; the link gives that its time. */
+static int await_data(struct arrival *a, struct error **err)
+{
+    char status[32];
+    struct relay_status stream;
+    for (;;) {
+        if (look(a, status, &stream, err) < 0)
+            return -1;
+        if (stream.link.connections || stream.link.cuts)
+            return fault_point(FAULT_DESTINATION_ATTACHED, err);
+        if (arrival_wait(a, err) < 0)
+            return -1;
+    }
 }
 
 static int tell_loaded(struct arrival *a, struct error **err)
@@ -148,7 +136,7 @@ static int receive(struct arrival *a, struct error **err)
         loaded |= complete;
         if (a->owner && (loaded || in_post_copy))
             return 0;
-        if (arrival_wait(a, DEADLINE_NEVER, err) < 0)
+        if (arrival_wait(a, err) < 0)
             return -1;
     }
 }
@@ -174,16 +162,25 @@ static void await_rest(struct arrival *a)
     while (look(a, status, &stream, &err) == 0 &&
            (strcmp(status, "completed") != 0 || !stream.ended)) {
         fault_pass(FAULT_DESTINATION_POST_COPY);
-        if (arrival_wait(a, DEADLINE_NEVER, &err) < 0)
+        if (arrival_wait(a, &err) < 0)
             break;
     }
     if (err)
         log_error(a->vm->name, "post-copy from %s: %s", a->peer_name, err->message);
 }
 
+/* Ends the stream; nobody can attach to it from here on. */
+static void stop_relay(struct arrival *a)
+{
+    pthread_mutex_lock(&a->lock);
+    struct relay *relay = STEAL(a->relay);
+    pthread_mutex_unlock(&a->lock);
+    relay_stop(relay);
+}
+
 static void let_go(struct arrival *a)
 {
-    relay_stop(STEAL(a->relay));
+    stop_relay(a);
     if (a->holder_fdset >= 0 && a->vm->qmp)
         qemu_migration_release(a->vm->qmp, a->holder_fdset, NULL);
     a->holder_fdset = -1;
@@ -241,7 +238,7 @@ static void undo(struct arrival *a, const struct error *why)
 {
     log_warning(a->vm->name, "arrival from %s is undone: %s", a->peer_name, why->message);
     fault_pass(FAULT_DESTINATION_UNDO);
-    relay_stop(STEAL(a->relay)); /* QEMU's duplicate of our end of its socket ends with QEMU */
+    stop_relay(a); /* QEMU's duplicate of our end of its socket ends with QEMU */
     while (!undone(a))
         if (wait_again(a))
             return;
@@ -269,7 +266,7 @@ void arrival_thread(void *argument)
     struct arrival *a = argument;
     CLEANUP_ERROR struct error *err = NULL;
     enum arrival_guest guest = GUEST_NEVER_RAN;
-    if (take_data(a, &err) == 0 && receive(a, &err) == 0)
+    if (await_data(a, &err) == 0 && receive(a, &err) == 0)
         guest = arrival_start_guest(a, &err);
     conclude(a, guest, err);
 }

@@ -27,15 +27,17 @@ static int stop_guest(struct migration *m, struct error **err)
 
 static int start_stream(struct migration *m, struct error **err)
 {
-    struct tls *data = peer_connect_data(&m->peer, m->job, m->cancel_fd, err);
-    if (!data)
+    struct link_options options;
+    CLEANUP_FREE char *peer = text_format("host %s", m->peer.host.name);
+    if (data_link_options(m->context, m->vm->name, peer, m->job, m->connections, &options, err) < 0)
         return -1;
     CLEANUP_CLOSE int ours = qemu_migration_socket(m->vm->qmp, "mudanza", &m->holder_fdset, err);
-    if (ours < 0) {
-        tls_close(data);
+    if (ours < 0)
         return error_prefix(err, "VM %s", m->vm->name);
-    }
-    m->relay = relay_start_source(m->vm->name, STEAL_FD(ours), data, err);
+    m->target_host = (struct data_link_target){
+        .context = m->context, .job = m->job, .fingerprint = m->peer.host.fingerprint};
+    m->relay =
+        relay_start_source(&options, STEAL_FD(ours), data_link_connect, &m->target_host, err);
     if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
         return -1;
     if (qemu_migration_start(m->vm->qmp, "mudanza", err) < 0)

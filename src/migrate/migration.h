@@ -28,6 +28,8 @@ struct migrate_context {
     struct tls_context *tls;
     const char *host_name;   /* this host's */
     const char *fingerprint; /* this host's */
+    int64_t peer_silence_ms; /* a connection on which nothing came for so long is dropped */
+    int64_t peer_lost_ms;    /* a host that is away is waited for so long */
     int end_fd;              /* eventfd: the agent ends */
     pthread_mutex_t lock;    /* guards what follows */
     pthread_cond_t idle;     /* an arrival is over */

@@ -3,6 +3,7 @@
 #ifndef MIGRATE_MIGRATION_PRIVATE_H
 #define MIGRATE_MIGRATION_PRIVATE_H
 
+#include "migrate/data_link.h"
 #include "migrate/job_id.h"
 #include "migrate/migration.h"
 #include "migrate/peer.h"
@@ -46,7 +47,9 @@ struct migration {
     struct varlink_connection *control; /* calls */
     struct varlink_connection *events;  /* the pending Receive */
     struct relay *relay;
-    int64_t holder_fdset; /* QEMU's duplicate of our end of its socket; -1: none */
+    struct data_link_target target_host; /* relay's */
+    unsigned connections;                /* of the stream; agreed on in Prepare */
+    int64_t holder_fdset;                /* QEMU's duplicate of our end of its socket; -1: none */
     uint8_t verify_key[16];
     bool mends;            /* our QEMU loses writes of its guest: compare RAM and put it right */
     uint64_t mended_pages; /* so far */

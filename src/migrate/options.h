@@ -23,6 +23,7 @@ struct migrate_options {
     int64_t bandwidth;    /* bytes per second; 0: no limit */
     int64_t downtime_ms;  /* the most to plan with */
     int64_t timeout_s;    /* 0: none */
+    int connections;      /* of the stream at most; 0: as suits the hosts */
 };
 
 /* From a MigrateOptions object; ERROR_INVALID names the option. Checks what contradicts itself. */

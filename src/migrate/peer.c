@@ -30,9 +30,8 @@ void peer_clear(struct peer *peer)
 }
 
 static struct tls *peer_connect(const struct peer *peer, const struct hello *hello, int cancel_fd,
-                                struct error **err)
+                                int64_t deadline_ns, struct error **err)
 {
-    int64_t deadline_ns = clock_deadline_ns(PEER_CONNECT_MS);
     struct tls *tls = tls_connect(peer->tls, peer->host.address, peer->host.port,
                                   peer->host.fingerprint, cancel_fd, deadline_ns, err);
     if (tls && hello_send(tls, hello, cancel_fd, deadline_ns, err) == 0)
@@ -46,7 +45,8 @@ struct varlink_connection *peer_connect_control(const struct peer *peer, int can
                                                 struct error **err)
 {
     const struct hello hello = {.kind = HELLO_CONTROL};
-    struct tls *tls = peer_connect(peer, &hello, cancel_fd, err);
+    struct tls *tls =
+        peer_connect(peer, &hello, cancel_fd, clock_deadline_ns(PEER_CONNECT_MS), err);
     return tls ? varlink_connection_new(tls_varlink_stream(tls)) : NULL;
 }
 
@@ -68,12 +68,12 @@ struct varlink_connection *peer_find_control(struct store *store, const struct p
 }
 
 struct tls *peer_connect_data(const struct peer *peer, const char *job, int cancel_fd,
-                              struct error **err)
+                              int64_t deadline_ns, struct error **err)
 {
     struct hello hello = {.kind = HELLO_DATA};
     if (job_id_to_bytes(job, hello.job, err) < 0)
         return NULL;
-    return peer_connect(peer, &hello, cancel_fd, err);
+    return peer_connect(peer, &hello, cancel_fd, deadline_ns, err);
 }
 
 int peer_call(struct varlink_connection *control, const struct peer *peer, const char *method,

@@ -35,7 +35,7 @@ struct varlink_connection *peer_find_control(struct store *store, const struct p
                                              int cancel_fd, struct error **err);
 /* A data connection of a job. */
 struct tls *peer_connect_data(const struct peer *peer, const char *job, int cancel_fd,
-                              struct error **err);
+                              int64_t deadline_ns, struct error **err);
 
 /* One call of io.mudanza.Peer; `method` without the interface. `parameters` is taken over. Errors
  * name the host. */

@@ -61,8 +61,11 @@ static int method_check(void *context, struct varlink_call *call, json_t **reply
 static int method_prepare(void *context, struct varlink_call *call, json_t **reply,
                           struct error **err)
 {
-    (void)reply;
-    return arrival_prepare(context, peer_of(call), call->parameters, err);
+    unsigned connections;
+    if (arrival_prepare(context, peer_of(call), call->parameters, &connections, err) < 0)
+        return -1;
+    *reply = json_pack("{s:i}", "connections", (int)connections);
+    return 0;
 }
 
 static struct arrival *arrival_of(struct migrate_context *context, const struct varlink_call *call,

@@ -56,15 +56,19 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
     bool compares = m->options.verify || m->mends;
     if (compares && verify_key_make(m->verify_key, key_hex, err) < 0)
         return -1;
-    json_t *request = json_pack("{s:s, s:s, s:b, s:b, s:b, s:O}", "job", m->job, "xml", xml,
-                                "persistent", m->options.persistent, "running", m->was_running,
-                                "post_copy", m->options.post_copy, "capabilities", capabilities);
+    json_t *request =
+        json_pack("{s:s, s:s, s:b, s:b, s:b, s:O, s:i}", "job", m->job, "xml", xml, "persistent",
+                  m->options.persistent, "running", m->was_running, "post_copy",
+                  m->options.post_copy, "capabilities", capabilities, "connections",
+                  m->options.connections ? m->options.connections : (int)data_link_connections());
     if (compares)
         json_object_set_new(request, "verify_key", json_string(key_hex));
     m->prepared = true; /* from here on there may be something to undo there */
-    if (peer_call(m->control, &m->peer, "Prepare", request, NULL, m->cancel_fd, err) < 0 ||
+    CLEANUP_JSON json_t *reply = NULL;
+    if (peer_call(m->control, &m->peer, "Prepare", request, &reply, m->cancel_fd, err) < 0 ||
         fault_point(FAULT_SOURCE_READY, err) < 0)
         return -1;
+    m->connections = (unsigned)json_opt_int(reply, "connections", 1);
     m->events = peer_connect_control(&m->peer, m->cancel_fd, err);
     if (!m->events)
         return -1;

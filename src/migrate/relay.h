@@ -1,48 +1,62 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * The relay: QEMU's migration stream between its socket and a data connection, one thread an end.
+ * The relay: QEMU's migration stream between its socket and a link, one thread an end.
  *
- * The bytes arrive exactly as they left. The source end sends FRAME_END only when the stream is
- * complete *and* relay_commit was called: a destination that has not seen END never owns the VM.
- * Both directions flow, as post-copy's page requests come back on the same connection.
+ * The bytes arrive exactly as they left, also when connections break on the way. The source end
+ * sends END only when the stream is complete *and* relay_commit was called: a destination that has
+ * not seen END never owns the VM. Both directions flow, as post-copy's page requests come back on
+ * the same link.
  */
 #ifndef MIGRATE_RELAY_H
 #define MIGRATE_RELAY_H
 
-#include <stdbool.h>
-#include <stdint.h>
-
-#include "base/error.h"
-#include "wire/tls.h"
+#include "wire/link.h"
 
 struct relay;
 
-struct relay_status {
-    uint64_t stream_bytes; /* of QEMU's stream, passed on so far */
-    uint64_t wire_bytes;   /* with frames, as given to TLS */
-    bool complete;         /* source: QEMU closed its end and everything is sent */
-    bool ended;            /* END is sent, or received */
-    bool failed;
+/* The kinds of blocks. */
+enum relay_block {
+    RELAY_BYTES = 1, /* of QEMU's stream, as they are */
+    RELAY_END = 2,   /* that was all of it: its length, u64 big-endian; only after COMMIT */
 };
 
-/* Starts the thread. Takes `qemu_fd` and `tls` over, also on error. `vm` is for messages. */
-struct relay *relay_start_source(const char *vm, int qemu_fd, struct tls *tls, struct error **err);
-struct relay *relay_start_destination(const char *vm, int qemu_fd, struct tls *tls,
+struct relay_status {
+    uint64_t stream_bytes;   /* of QEMU's stream, passed on so far */
+    uint64_t wire_bytes;     /* with frames, as given to TLS; both directions */
+    bool complete;           /* source: QEMU closed its end and all of it is in the link */
+    bool ended;              /* END was received; source: the destination has it */
+    bool failed;             /* and will not go on */
+    struct link_status link; /* connections, cuts, memory */
+};
+
+/* Starts the thread. Takes `qemu_fd` over, also on error. */
+struct relay *relay_start_source(const struct link_options *options, int qemu_fd,
+                                 link_connect *connect, void *context, struct error **err);
+struct relay *relay_start_destination(const struct link_options *options, int qemu_fd,
                                       struct error **err);
 
-/* An eventfd that is signalled whenever complete, ended or failed changes. */
+/* Destination: a connection of the job's, see link_attach. Does not wait. */
+int relay_attach(struct relay *relay, struct tls *tls, const struct frame_resume *resume,
+                 struct error **err);
+
+/* An eventfd that is signalled whenever complete, ended, failed or the connections change. */
 int relay_event_fd(const struct relay *relay);
 
 struct relay_status relay_status(struct relay *relay);
 
 /* Why it failed: moves the error out. */
 int relay_take_error(struct relay *relay, struct error **err);
+/* Why there is no connection now: see link_error. */
+int relay_trouble(struct relay *relay, struct error **err);
+
+/* The guest stands, or fetches pages: what is queued on the way costs downtime. */
+void relay_urgent(struct relay *relay);
 
 /* Source: the COMMIT record is durable and QEMU says that its migration is completed: END may go.
  */
 void relay_commit(struct relay *relay);
 
-/* Ends the thread wherever it is, closes both ends, frees. NULL is fine. */
+/* Ends the thread wherever it is, tells the other end, closes, frees. NULL is fine. */
 void relay_stop(struct relay *relay);
 
 #endif

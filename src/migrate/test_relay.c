@@ -16,6 +16,7 @@
 
 struct scene {
     void *testing;
+    pthread_t acceptor;
     int source_qemu, destination_qemu; /* QEMU's ends */
     struct relay *source, *destination;
 };
@@ -26,6 +27,31 @@ static uint8_t byte_at(size_t position)
     return (uint8_t)(position ^ position >> 8 ^ position >> 16 ^ 0x5a);
 }
 
+static struct tls *connect_here(void *context, int cancel_fd, int64_t deadline_ns,
+                                struct error **err)
+{
+    const struct testing *testing = context;
+    return tls_connect(testing->client.context, "127.0.0.1", testing->port,
+                       identity_fingerprint(testing->server.identity), cancel_fd, deadline_ns, err);
+}
+
+static void *accept_all(void *argument)
+{
+    struct scene *scene = argument;
+    struct testing *testing = scene->testing;
+    while (fd_wait(testing->listener, POLLIN, testing->cancel, DEADLINE_NEVER, NULL) == 0) {
+        int fd = accept4(testing->listener, NULL, NULL, SOCK_CLOEXEC);
+        struct frame_resume resume;
+        struct tls *tls =
+            tls_accept(testing->server.context, fd, testing->cancel, TESTING_DEADLINE, NULL);
+        if (tls && link_greet(tls, &resume, testing->cancel, TESTING_DEADLINE, NULL) == 0)
+            relay_attach(scene->destination, tls, &resume, NULL);
+        else
+            tls_close(tls);
+    }
+    return NULL;
+}
+
 static int set_up(void **state)
 {
     struct scene *scene = calloc(1, sizeof(*scene));
@@ -33,15 +59,22 @@ static int set_up(void **state)
     CLEANUP_ERROR struct error *err = NULL;
     assert_int_equal(testing_setup(&scene->testing), 0);
     struct testing *testing = scene->testing;
-    testing_connect(testing);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, a), 0);
     assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, b), 0);
     scene->source_qemu = a[0];
     scene->destination_qemu = b[0];
-    scene->source = relay_start_source("test", a[1], STEAL(testing->client.tls), &err);
-    scene->destination = relay_start_destination("test", b[1], STEAL(testing->server.tls), &err);
-    assert_non_null(scene->source);
+    const struct link_options options = {.vm = "test",
+                                         .peer = "host B",
+                                         .job = {1},
+                                         .connections = 2,
+                                         .memory_limit = (size_t)16 << 20,
+                                         .silence_ms = 20000,
+                                         .lost_ms = 60000};
+    scene->destination = relay_start_destination(&options, b[1], &err);
     assert_non_null(scene->destination);
+    assert_int_equal(pthread_create(&scene->acceptor, NULL, accept_all, scene), 0);
+    scene->source = relay_start_source(&options, a[1], connect_here, testing, &err);
+    assert_non_null(scene->source);
     *state = scene;
     return 0;
 }
@@ -49,7 +82,10 @@ static int set_up(void **state)
 static int tear_down(void **state)
 {
     struct scene *scene = *state;
+    struct testing *testing = scene->testing;
     relay_stop(scene->source);
+    fd_event_signal(testing->cancel);
+    pthread_join(scene->acceptor, NULL);
     relay_stop(scene->destination);
     if (scene->source_qemu >= 0)
         close(scene->source_qemu);
@@ -163,7 +199,7 @@ static void test_losing_the_source_without_end_is_a_failure(void **state)
     struct relay_status status = await(scene->destination, is_failed);
     assert_false(status.ended);
     assert_int_equal(relay_take_error(scene->destination, &err), -1);
-    assert_int_equal(err->kind, ERROR_UNREACHABLE);
+    assert_int_equal(err->kind, ERROR_PEER);
 }
 
 static void test_a_destination_qemu_that_dies_is_a_failure(void **state)

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The link of a move: how many connections, how much memory, how to reach the other host. */
+#include "migrate/data_link.h"
+
+#include <sched.h>
+#include <string.h>
+
+#include "migrate/job_id.h"
+#include "migrate/peer.h"
+
+/* Bytes of blocks on their way in each direction. Enough to fill 10 Gbit/s over 50 ms. */
+#define MEMORY_LIMIT ((size_t)64 << 20)
+/* One core encrypts some 20 Gbit/s, so that a few connections are more than any network takes;
+ * what the other cores do is the guests'. */
+#define CORES_EACH  4
+#define DEFAULT_MAX 4
+
+unsigned data_link_connections(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
+        return 1;
+    unsigned count = (unsigned)CPU_COUNT(&cores) / CORES_EACH;
+    return count < 1 ? 1 : count > DEFAULT_MAX ? DEFAULT_MAX : count;
+}
+
+int data_link_options(const struct migrate_context *context, const char *vm, const char *peer,
+                      const char *job, unsigned connections, struct link_options *options,
+                      struct error **err)
+{
+    *options = (struct link_options){
+        .vm = vm,
+        .peer = peer,
+        .connections = connections,
+        .memory_limit = MEMORY_LIMIT,
+        .silence_ms = context->peer_silence_ms,
+        .lost_ms = context->peer_lost_ms,
+    };
+    return job_id_to_bytes(job, options->job, err);
+}
+
+struct tls *data_link_connect(void *argument, int cancel_fd, int64_t deadline_ns,
+                              struct error **err)
+{
+    const struct data_link_target *target = argument;
+    struct peer peer = {.tls = target->context->tls};
+    int found = store_host_find(target->context->store, NULL, target->fingerprint, &peer.host, err);
+    if (found == 0)
+        error_set(err, ERROR_NOT_FOUND, "no host with key %s is known here any more",
+                  target->fingerprint);
+    if (found <= 0)
+        return NULL;
+    struct tls *tls = peer_connect_data(&peer, target->job, cancel_fd, deadline_ns, err);
+    peer_clear(&peer);
+    return tls;
+}

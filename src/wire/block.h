@@ -1,0 +1,26 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Blocks: what a link carries, in order, each whole or not at all. */
+#ifndef WIRE_BLOCK_H
+#define WIRE_BLOCK_H
+
+#include <stdint.h>
+
+#include "wire/frame.h"
+
+/* The most a block holds, bytes. */
+#define BLOCK_SIZE_MAX FRAME_DATA_MAX
+
+/* From malloc; whoever holds it owns it, and frees it with free(). */
+struct block {
+    uint32_t size; /* of data, bytes */
+    uint8_t kind;  /* means something to the link's user only */
+    /* The link's: the frame's header stands right before its payload, so that both leave in one
+     * write, and nothing is copied. */
+    uint8_t header[FRAME_HEADER_SIZE];
+    uint8_t data[];
+};
+
+/* Room for `size` bytes, at most BLOCK_SIZE_MAX; NULL when memory is out. */
+struct block *block_new(uint8_t kind, uint32_t size);
+
+#endif
