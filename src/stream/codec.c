@@ -1,0 +1,138 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What compresses a window: nothing, lz4 or zstd. */
+#include "stream/codec.h"
+
+#include <limits.h>
+#include <lz4.h>
+#include <stdlib.h>
+#include <string.h>
+#include <zstd.h>
+
+/* Of a Debian guest's 620 MiB of different pages, level 2 leaves 189.8 MiB at 0.35 GB/s a core,
+ * level 1 199.4 MiB at 0.45 GB/s, level 3 184.5 MiB at 0.2 GB/s. */
+#define ZSTD_LEVEL 2
+
+struct codec_writer {
+    ZSTD_CCtx *zstd;
+};
+
+struct codec_reader {
+    ZSTD_DCtx *zstd;
+};
+
+const char *codec_name(enum stream_codec codec)
+{
+    static const char *const names[STREAM_CODECS] = {"none", "lz4", "zstd"};
+    return names[codec];
+}
+
+size_t codec_bound(size_t size)
+{
+    size_t lz4 = (size_t)LZ4_compressBound((int)size);
+    /* Beside the compressed blocks: a frame's header, and an empty block for the flush. */
+    size_t zstd = ZSTD_compressBound(size) + 64;
+    return lz4 > zstd ? lz4 : zstd;
+}
+
+struct codec_writer *codec_writer_new(struct error **err)
+{
+    struct codec_writer *writer = calloc(1, sizeof(*writer));
+    if (writer)
+        writer->zstd = ZSTD_createCCtx();
+    if (!writer || !writer->zstd ||
+        ZSTD_isError(ZSTD_CCtx_setParameter(writer->zstd, ZSTD_c_compressionLevel, ZSTD_LEVEL)) ||
+        ZSTD_isError(
+            ZSTD_CCtx_setParameter(writer->zstd, ZSTD_c_windowLog, STREAM_ZSTD_WINDOW_LOG))) {
+        codec_writer_free(writer);
+        error_set(err, ERROR_SYSTEM, "out of memory for compression");
+        return NULL;
+    }
+    return writer;
+}
+
+void codec_writer_free(struct codec_writer *writer)
+{
+    if (!writer)
+        return;
+    ZSTD_freeCCtx(writer->zstd);
+    free(writer);
+}
+
+static size_t compress_zstd(ZSTD_CCtx *zstd, const uint8_t *in, size_t size, uint8_t *out)
+{
+    ZSTD_inBuffer from = {in, size, 0};
+    ZSTD_outBuffer to = {out, codec_bound(size), 0};
+    size_t left;
+    do {
+        left = ZSTD_compressStream2(zstd, &to, &from, ZSTD_e_flush);
+        if (ZSTD_isError(left) || (left && to.pos == to.size))
+            return 0;
+    } while (left);
+    return to.pos;
+}
+
+size_t codec_compress(struct codec_writer *writer, enum stream_codec codec, const uint8_t *in,
+                      size_t size, uint8_t *out)
+{
+    if (codec == STREAM_CODEC_ZSTD)
+        return compress_zstd(writer->zstd, in, size, out);
+    int made =
+        LZ4_compress_default((const char *)in, (char *)out, (int)size, (int)codec_bound(size));
+    return made > 0 && (size_t)made < size ? (size_t)made : 0;
+}
+
+struct codec_reader *codec_reader_new(struct error **err)
+{
+    struct codec_reader *reader = calloc(1, sizeof(*reader));
+    if (reader)
+        reader->zstd = ZSTD_createDCtx();
+    if (!reader || !reader->zstd ||
+        ZSTD_isError(
+            ZSTD_DCtx_setParameter(reader->zstd, ZSTD_d_windowLogMax, STREAM_ZSTD_WINDOW_LOG))) {
+        codec_reader_free(reader);
+        error_set(err, ERROR_SYSTEM, "out of memory for decompression");
+        return NULL;
+    }
+    return reader;
+}
+
+void codec_reader_free(struct codec_reader *reader)
+{
+    if (!reader)
+        return;
+    ZSTD_freeDCtx(reader->zstd);
+    free(reader);
+}
+
+static int decompress_zstd(ZSTD_DCtx *zstd, ZSTD_inBuffer from, ZSTD_outBuffer to,
+                           struct error **err)
+{
+    while (from.pos < from.size || to.pos < to.size) {
+        size_t in_before = from.pos, out_before = to.pos;
+        size_t status = ZSTD_decompressStream(zstd, &to, &from);
+        if (ZSTD_isError(status))
+            return error_set(err, ERROR_CORRUPT, "zstd: %s", ZSTD_getErrorName(status));
+        if (from.pos == in_before && to.pos == out_before)
+            return error_set(err, ERROR_CORRUPT, "zstd: %zu of %zu bytes made %zu of %zu", from.pos,
+                             from.size, to.pos, to.size);
+    }
+    return 0;
+}
+
+int codec_decompress(struct codec_reader *reader, enum stream_codec codec, const uint8_t *in,
+                     size_t in_size, uint8_t *out, size_t size, struct error **err)
+{
+    if (codec == STREAM_CODEC_ZSTD)
+        return decompress_zstd(reader->zstd, (ZSTD_inBuffer){in, in_size, 0},
+                               (ZSTD_outBuffer){out, size, 0}, err);
+    if (codec == STREAM_CODEC_LZ4) {
+        int made = LZ4_decompress_safe((const char *)in, (char *)out, (int)in_size, (int)size);
+        if (made < 0 || (size_t)made != size)
+            return error_set(err, ERROR_CORRUPT, "lz4: %zu bytes do not make %zu", in_size, size);
+        return 0;
+    }
+    if (in_size != size)
+        return error_set(err, ERROR_CORRUPT, "%zu bytes where %zu are announced", in_size, size);
+    memcpy(out, in, size);
+    return 0;
+}

@@ -1,0 +1,48 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * What compresses a window: nothing, lz4 or zstd.
+ *
+ * A lane is one zstd stream that goes on from window to window, flushed at the end of each: what
+ * came in the last 2 MiB is its dictionary, so that windows can be short. Windows compressed with
+ * lz4 stand for themselves. Both ends have the same lanes and see their windows in the same order.
+ */
+#ifndef STREAM_CODEC_H
+#define STREAM_CODEC_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/error.h"
+#include "stream/stream_block.h"
+
+/* What a lane's contexts take at an end, bytes (rounded up). */
+#define CODEC_LANE_MEMORY ((size_t)4 * 1024 * 1024)
+
+/* "none", "lz4", "zstd" */
+const char *codec_name(enum stream_codec codec);
+
+/* The most that `size` bytes become. */
+size_t codec_bound(size_t size);
+
+/* One for each lane; for one thread at a time. */
+struct codec_writer;
+struct codec_writer *codec_writer_new(struct error **err);
+void codec_writer_free(struct codec_writer *writer);
+
+/*
+ * Compresses into `out`, which has codec_bound(size) bytes. Returns what it took; 0 when it would
+ * gain nothing (lz4 only) or the library fails: the window goes uncompressed then. After zstd has
+ * taken a window it must be sent, as its stream goes on from there.
+ */
+size_t codec_compress(struct codec_writer *writer, enum stream_codec codec, const uint8_t *in,
+                      size_t size, uint8_t *out);
+
+struct codec_reader;
+struct codec_reader *codec_reader_new(struct error **err);
+void codec_reader_free(struct codec_reader *reader);
+
+/* Exactly `size` bytes from exactly `in_size`; ERROR_CORRUPT otherwise. */
+int codec_decompress(struct codec_reader *reader, enum stream_codec codec, const uint8_t *in,
+                     size_t in_size, uint8_t *out, size_t size, struct error **err);
+
+#endif

@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* The choice of the codec, from measurements as they come on links of different speed. */
+#include "base/test.h"
+
+#include "base/clock.h"
+#include "stream/chooser.h"
+
+static enum stream_codec settled(struct chooser *chooser, bool *reduce)
+{
+    enum stream_codec codec = STREAM_CODEC_NONE;
+    for (unsigned i = 0; i < 20; i++)
+        codec = chooser_next(chooser, reduce);
+    return codec;
+}
+
+static enum stream_codec choice(double rate, unsigned threads)
+{
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, threads);
+    chooser_link(&chooser, rate, true, 100);
+    enum stream_codec codec = settled(&chooser, &reduce);
+    assert_true(reduce);
+    return codec;
+}
+
+static void test_by_link(void **state)
+{
+    (void)state;
+    assert_int_equal(choice(12e6, 1), STREAM_CODEC_ZSTD);  /* 100 Mbit/s */
+    assert_int_equal(choice(119e6, 1), STREAM_CODEC_ZSTD); /* 1 Gbit/s */
+    assert_int_equal(choice(300e6, 1), STREAM_CODEC_LZ4);
+    assert_int_equal(choice(300e6, 8), STREAM_CODEC_ZSTD);
+    assert_int_equal(choice(1.2e9, 1), STREAM_CODEC_NONE); /* 10 Gbit/s */
+}
+
+/* A link that is never waited for is left alone. */
+static void test_no_scarcity(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    for (unsigned i = 0; i < 100; i++)
+        chooser_link(&chooser, 3e8, false, 100);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
+    assert_false(reduce);
+}
+
+/* Waiting for a busy peer says nothing about the link. */
+static void test_busy_peer(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 1e8, true, 950);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
+}
+
+static void test_random_memory_is_not_compressed(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 300e6, true, 100);
+    for (unsigned i = 0; i < 30; i++) {
+        enum stream_codec codec = chooser_next(&chooser, &reduce);
+        chooser_measured(&chooser, codec, 1000000, 1000000, NS_PER_S / 1000);
+    }
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
+}
+
+/* A link that got faster is found out without being told. */
+static void test_faster_link(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 119e6, true, 100);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_ZSTD);
+    /* What the codecs can make of it. */
+    static const double rates[STREAM_CODECS] = {2e9, 326e6, 109e6};
+    for (unsigned i = 0; i < 1000; i++)
+        chooser_link(&chooser, rates[chooser_next(&chooser, &reduce)], false, 100);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
+}
+
+/* One that is hardly used is not. */
+static void test_idle_link(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 119e6, true, 100);
+    for (unsigned i = 0; i < 1000; i++)
+        chooser_link(&chooser, 1e6, false, 100);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_ZSTD);
+}
+
+static void test_wishes_are_followed(void **state)
+{
+    (void)state;
+    static const enum stream_codec wished[] = {STREAM_CODEC_NONE, STREAM_CODEC_LZ4,
+                                               STREAM_CODEC_ZSTD};
+    for (unsigned i = 0; i < 3; i++) {
+        struct chooser chooser;
+        bool reduce;
+        chooser_init(&chooser, CHOOSER_NONE + i, 1);
+        assert_int_equal(settled(&chooser, &reduce), wished[i]);
+        chooser_link(&chooser, 119e6, true, 100);
+        assert_int_equal(settled(&chooser, &reduce), wished[i]);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_by_link),
+        cmocka_unit_test(test_no_scarcity),
+        cmocka_unit_test(test_busy_peer),
+        cmocka_unit_test(test_random_memory_is_not_compressed),
+        cmocka_unit_test(test_faster_link),
+        cmocka_unit_test(test_idle_link),
+        cmocka_unit_test(test_wishes_are_followed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

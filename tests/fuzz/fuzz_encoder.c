@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* Both ends of the engine: any bytes that QEMU writes, cut anywhere, arrive as they are; and what a
+ * hostile decoder answers is taken or refused with ERROR_CORRUPT. */
+#include <stdlib.h>
+#include <string.h>
+
+#include "stream/decoder.h"
+#include "stream/encoder.h"
+#include "stream/page_filter.h"
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
+
+struct ends {
+    struct decoder *decoder;
+    const uint8_t *expected;
+    size_t done, size;
+};
+
+static int on_write(void *context, const uint8_t *bytes, size_t size, struct error **err)
+{
+    struct ends *ends = context;
+    (void)err;
+    if (size > ends->size - ends->done || memcmp(bytes, ends->expected + ends->done, size) != 0)
+        abort();
+    ends->done += size;
+    return 0;
+}
+
+static int drop(void *context, struct block *block, struct error **err)
+{
+    (void)context;
+    (void)err;
+    free(block);
+    return 0;
+}
+
+static int on_block(void *context, struct block *block, struct error **err)
+{
+    struct ends *ends = context;
+    if (decoder_take(ends->decoder, block, err) < 0)
+        abort();
+    free(block);
+    return 0;
+}
+
+/* Everything may be at the other end, as far as the filter knows. */
+static void give_filter(struct encoder *encoder)
+{
+    static uint8_t hashes[64][PAGE_HASH_SIZE];
+    size_t size;
+    CLEANUP_FREE uint8_t *part = page_filter_make(hashes[0], 64, true, &size);
+    CLEANUP_FREE struct block *block = block_new(STREAM_FILTER, (uint32_t)size);
+    memcpy(block->data, part, size);
+    memset(block->data + PAGE_FILTER_HEADER_SIZE, 0, size - PAGE_FILTER_HEADER_SIZE);
+    encoder_answer(encoder, block, NULL);
+}
+
+/* The stream in pieces, and between them answers; false when one was refused, as it should be. */
+static bool feed(struct encoder *encoder, const uint8_t *stream, size_t size,
+                 const uint8_t *answers, size_t answers_size, size_t piece)
+{
+    while (size) {
+        size_t part = size < piece ? size : piece;
+        if (encoder_write(encoder, stream, part, NULL) < 0)
+            abort();
+        stream += part;
+        size -= part;
+        if (answers_size < 2)
+            continue;
+        CLEANUP_ERROR struct error *err = NULL;
+        uint32_t length = answers[1] < answers_size - 2 ? answers[1] : (uint32_t)answers_size - 2;
+        CLEANUP_FREE struct block *block = block_new(answers[0] % 8, length);
+        memcpy(block->data, answers + 2, length);
+        answers += 2 + length;
+        answers_size -= 2 + length;
+        /* A page that the decoder does not have cannot be said to be there: it would refuse. */
+        if (block->kind == STREAM_ANSWER && length > 8)
+            memset(block->data + 8, 0, length - 8);
+        if (encoder_answer(encoder, block, &err) < 0) {
+            if (!err || (err->kind != ERROR_CORRUPT && err->kind != ERROR_PEER))
+                abort();
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The input: size of pieces, share of the answers, both one byte; the answers; the stream. */
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
+{
+    static const struct page_hash_key key = {{1}};
+    if (size < 2)
+        return 0;
+    size_t piece = 1 + (size_t)data[0] * 37, answers = (size - 2) * data[1] / 1024;
+    const uint8_t *stream = data + 2 + answers;
+    struct ends ends = {.expected = stream, .size = size - 2 - answers};
+    ends.decoder = decoder_new(&(struct decoder_options){.slots = 4},
+                               (struct decoder_sink){on_write, drop, &ends}, NULL);
+    struct encoder *encoder = encoder_new(
+        &(struct encoder_options){
+            .codec = CHOOSER_LZ4, .slots = 4, .dictionary_key = data[0] & 1 ? &key : NULL},
+        (struct stream_sink){on_block, &ends}, NULL);
+    if (!ends.decoder || !encoder)
+        abort();
+    if (data[0] & 1)
+        give_filter(encoder);
+    if (feed(encoder, stream, ends.size, data + 2, answers, piece) &&
+        (encoder_finish(encoder, NULL) < 0 || ends.done != ends.size))
+        abort();
+    encoder_free(encoder);
+    decoder_free(ends.decoder);
+    return 0;
+}
