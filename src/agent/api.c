@@ -30,11 +30,12 @@ static int get_agent(void *context, struct varlink_call *call, json_t **reply, s
     (void)err;
     const struct agent *agent = context;
     const struct probe *probe = vm_default_probe(agent->vms, NULL);
-    *reply = json_pack("{s:s, s:s, s:s, s:i, s:s*, s:s, s:s*}", "name", agent->config->name,
+    *reply = json_pack("{s:s, s:s, s:s, s:i, s:s*, s:s, s:s*, s:o}", "name", agent->config->name,
                        "fingerprint", identity_fingerprint(agent->identity), "version",
                        MUDANZA_VERSION, "protocol", WIRE_PROTOCOL_VERSION, "listen",
                        agent->config->listen, "emulator", agent->config->emulator,
-                       "emulator_version", probe ? probe_version_text(probe) : NULL);
+                       "emulator_version", probe ? probe_version_text(probe) : NULL, "kept_ram",
+                       keeper_describe(agent->migrate.keeper));
     return 0;
 }
 
@@ -103,13 +104,25 @@ static int dump_xml(void *context, struct varlink_call *call, json_t **reply, st
     return 0;
 }
 
+/* What starts comes before what is only kept. */
+static void api_make_room(const struct agent *agent, struct vm *vm)
+{
+    pthread_mutex_lock(&vm->lock);
+    const uint64_t needed = vm->definition ? vm->definition->memory : 0;
+    pthread_mutex_unlock(&vm->lock);
+    keeper_make_room(agent->migrate.keeper, needed, NULL);
+}
+
 static int start(void *context, struct varlink_call *call, json_t **reply, struct error **err)
 {
     const struct agent *agent = context;
     if (api_need_change(call, err) < 0)
         return -1;
     CLEANUP_VM struct vm *vm = vm_find(agent->vms, text_of(call, "vm"), err);
-    if (!vm || vm_start(vm, json_opt_bool(call->parameters, "paused", false), err) < 0)
+    if (!vm)
+        return -1;
+    api_make_room(agent, vm);
+    if (vm_start(vm, json_opt_bool(call->parameters, "paused", false), err) < 0)
         return -1;
     *reply = json_pack("{s:o}", "vm", vm_describe(vm));
     return 0;

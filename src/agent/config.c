@@ -13,8 +13,9 @@
 #include "base/file.h"
 #include "base/text.h"
 
-#define CONFIG_FILE_MAX 65536
-#define SECONDS_MAX     (24 * 3600)
+#define CONFIG_FILE_MAX       65536
+#define SECONDS_MAX           (24 * 3600)
+#define DICTIONARY_MEMORY_MIN ((int64_t)1 << 20)
 
 /* What holds when nobody says otherwise. Heartbeats come four times in the silence; a busy host
  * misses one now and then, but hardly three. A minute is a switch that restarts its port, or a
@@ -35,6 +36,12 @@ const char config_help[] =
     "  --qemu-user NAME       QEMU runs as this user (root only; \"\" for the agent's own)\n"
     "  --peer-silence SECONDS a connection on which nothing came for so long is dropped (3)\n"
     "  --peer-lost SECONDS    a move waits so long for a host that is away (60)\n"
+    "  --dedup WHOSE          pages that the destination has already need not travel:\n"
+    "                         off, same-vm, or group (default)\n"
+    "  --dictionary-memory SIZE  for the index of such pages, of each arrival (default 64M)\n"
+    "  --keep-ram SIZE        keep the RAM of VMs that left, for when they come back\n"
+    "                         (default: an eighth of the host's memory; 0: none)\n"
+    "  --keep-ram-seconds N   for so long (default 600)\n"
     "  --log-level LEVEL      error, warning, info or debug\n"
     "  --config FILE          settings, one `key = value` a line, the keys as above\n"
     "  --help                 this text\n"
@@ -57,10 +64,68 @@ static int parse_level(const char *text, int *level, struct error **err)
                      text);
 }
 
+static int parse_sharing(const char *text, enum sharing *sharing, struct error **err)
+{
+    static const char *const names[] = {
+        [SHARING_OFF] = "off", [SHARING_SAME_VM] = "same-vm", [SHARING_GROUP] = "group"};
+    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
+        if (strcmp(text, names[i]) == 0) {
+            *sharing = (enum sharing)i;
+            return 0;
+        }
+    return error_set(err, ERROR_INVALID, "dedup '%s': it is off, same-vm or group", text);
+}
+
+/* "0", "512M", "2GiB": whole units, M when none is named. */
+static int parse_memory(const char *key, const char *text, int64_t min, int64_t *bytes,
+                        struct error **err)
+{
+    static const struct {
+        const char *name;
+        int shift;
+    } units[] = {{"", 20}, {"M", 20}, {"MiB", 20}, {"G", 30}, {"GiB", 30}, {"T", 40}, {"TiB", 40}};
+    const size_t digits = strspn(text, "0123456789");
+    CLEANUP_FREE char *number = text_copy(text);
+    number[digits] = '\0';
+    int64_t value;
+    for (size_t i = 0; i < ARRAY_SIZE(units); i++)
+        if (strcmp(text + digits, units[i].name) == 0 &&
+            text_parse_int(number, 0, INT64_MAX >> units[i].shift, &value, NULL) == 0 &&
+            value << units[i].shift >= min) {
+            *bytes = value << units[i].shift;
+            return 0;
+        }
+    error_set(err, ERROR_INVALID, "%s '%s': not a size, or too small", key, text);
+    return error_hint(err, "write a whole number of MiB, or with a unit: 512M, 4GiB");
+}
+
 static int parse_seconds(const char *key, const char *text, int64_t *seconds, struct error **err)
 {
     return text_parse_int(text, 1, SECONDS_MAX, seconds, err) < 0 ? error_prefix(err, "%s", key)
                                                                   : 0;
+}
+
+/* The settings that are not just text. 1: it was one of them. */
+static int set_value(struct config *config, const char *key, const char *value, struct error **err)
+{
+    int result;
+    if (strcmp(key, "log-level") == 0)
+        result = parse_level(value, &config->log_level, err);
+    else if (strcmp(key, "dedup") == 0)
+        result = parse_sharing(value, &config->sharing, err);
+    else if (strcmp(key, "dictionary-memory") == 0)
+        result = parse_memory(key, value, DICTIONARY_MEMORY_MIN, &config->dictionary_memory, err);
+    else if (strcmp(key, "keep-ram") == 0)
+        result = parse_memory(key, value, 0, &config->keep_ram, err);
+    else if (strcmp(key, "keep-ram-seconds") == 0)
+        result = parse_seconds(key, value, &config->keep_ram_seconds, err);
+    else if (strcmp(key, "peer-silence") == 0)
+        result = parse_seconds(key, value, &config->peer_silence_s, err);
+    else if (strcmp(key, "peer-lost") == 0)
+        result = parse_seconds(key, value, &config->peer_lost_s, err);
+    else
+        return 0;
+    return result < 0 ? -1 : 1;
 }
 
 static int set(struct config *config, const char *key, const char *value, struct error **err)
@@ -74,12 +139,9 @@ static int set(struct config *config, const char *key, const char *value, struct
         {"listen", &config->listen},       {"emulator", &config->emulator},
         {"qemu-user", &config->qemu_user},
     };
-    if (strcmp(key, "log-level") == 0)
-        return parse_level(value, &config->log_level, err);
-    if (strcmp(key, "peer-silence") == 0)
-        return parse_seconds(key, value, &config->peer_silence_s, err);
-    if (strcmp(key, "peer-lost") == 0)
-        return parse_seconds(key, value, &config->peer_lost_s, err);
+    const int known = set_value(config, key, value, err);
+    if (known)
+        return known < 0 ? -1 : 0;
     for (size_t i = 0; i < ARRAY_SIZE(strings); i++)
         if (strcmp(key, strings[i].key) == 0) {
             free(*strings[i].field);
@@ -195,6 +257,10 @@ static const struct option options[] = {
     {"qemu-user", required_argument, NULL, 's'},
     {"peer-silence", required_argument, NULL, 's'},
     {"peer-lost", required_argument, NULL, 's'},
+    {"dedup", required_argument, NULL, 's'},
+    {"dictionary-memory", required_argument, NULL, 's'},
+    {"keep-ram", required_argument, NULL, 's'},
+    {"keep-ram-seconds", required_argument, NULL, 's'},
     {"log-level", required_argument, NULL, 's'},
     {"config", required_argument, NULL, 'c'},
     {"help", no_argument, NULL, 'h'},
@@ -258,6 +324,10 @@ int config_load(int argc, char **argv, struct config *config, enum config_action
     config->log_level = LOG_INFO;
     config->peer_silence_s = PEER_SILENCE_DEFAULT_S;
     config->peer_lost_s = PEER_LOST_DEFAULT_S;
+    config->sharing = SHARING_GROUP;
+    config->dictionary_memory = (int64_t)64 << 20;
+    config->keep_ram = -1;
+    config->keep_ram_seconds = 600;
     *action = CONFIG_RUN;
     if (find_file(argc, argv, config, action, err) < 0)
         return -1;

@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/error.h"
+#include "migrate/known_pages.h"
 
 struct config {
     char *name;             /* this host's, for people and peers */
@@ -19,6 +20,11 @@ struct config {
     int log_level;          /* syslog priority */
     int64_t peer_silence_s; /* a connection on which nothing came for so long is dropped */
     int64_t peer_lost_s;    /* a host that is away in a move is waited for so long */
+
+    enum sharing sharing;      /* whose pages may stand in for a VM's that moves */
+    int64_t dictionary_memory; /* for that, bytes a move; 0 before config_load */
+    int64_t keep_ram;          /* of VMs that left, bytes; -1: an eighth of all memory */
+    int64_t keep_ram_seconds;
 
     /* On the command line only; see base/fault.h. */
     char *faults, *fault_socket; /* NULL: none */

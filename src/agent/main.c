@@ -18,6 +18,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "migrate/host_memory.h"
 #include "migrate/peer_service.h"
 #include "migrate/recover.h"
 
@@ -43,6 +44,19 @@ static int make_directories(const struct config *config, struct error **err)
     return file_make_directory(socket_dir, 0755, err);
 }
 
+static struct keeper *open_keeper(const struct config *config, struct error **err)
+{
+    uint64_t available, total;
+    if (host_memory(&available, &total, err) < 0)
+        return NULL;
+    const struct keeper_options options = {
+        .limit = config->keep_ram < 0 ? total / 8 : (uint64_t)config->keep_ram,
+        .keep_ms = config->keep_ram_seconds * 1000,
+        .pressure_fd = host_memory_pressure(),
+    };
+    return keeper_new(&options, err);
+}
+
 /* What needs no network: database, key, VMs. */
 static int agent_open(struct agent *agent, struct error **err)
 {
@@ -61,12 +75,18 @@ static int agent_open(struct agent *agent, struct error **err)
         .fingerprint = identity_fingerprint(agent->identity),
         .peer_silence_ms = config->peer_silence_s * 1000,
         .peer_lost_ms = config->peer_lost_s * 1000,
+        .known_pages = {.sharing = config->sharing,
+                        .memory_limit = (size_t)config->dictionary_memory},
     };
+    agent->migrate.keeper = open_keeper(config, err);
+    if (!agent->migrate.keeper)
+        return -1;
     return migrate_context_init(&agent->migrate, err);
 }
 
 static void agent_close(struct agent *agent)
 {
+    keeper_free(agent->migrate.keeper);
     vm_host_free(agent->vms);
     tls_context_free(agent->tls);
     identity_free(agent->identity);

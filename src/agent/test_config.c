@@ -36,8 +36,12 @@ static void test_keys_comments_and_spaces(void **state)
 static void test_errors_name_file_and_line(void **state)
 {
     (void)state;
-    static const char *const bad[] = {"name = a\nnonsense\n", "name = a\ncolour = red\n",
-                                      "\nlog-level = loud", "\npeer-lost = 0",
+    static const char *const bad[] = {"name = a\nnonsense\n",    "name = a\ncolour = red\n",
+                                      "\nlog-level = loud",      "\ndedup = all",
+                                      "\nkeep-ram = -1",         "\nkeep-ram = 1.5G",
+                                      "\nkeep-ram = 2X",         "\nkeep-ram = 99999999T",
+                                      "\nkeep-ram = ",           "\nkeep-ram-seconds = 0",
+                                      "\ndictionary-memory = 0", "\npeer-lost = 0",
                                       "\npeer-silence = 3s"};
     for (size_t i = 0; i < ARRAY_SIZE(bad); i++) {
         CLEANUP_ERROR struct error *err = NULL;
@@ -46,6 +50,29 @@ static void test_errors_name_file_and_line(void **state)
         assert_non_null(strstr(err->message, "mudanzad.conf line 2"));
         config_clear(&config);
     }
+}
+
+static void test_what_is_shared_and_kept(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    struct config config = {0};
+    assert_ok(parse(&config,
+                    "dedup = same-vm\nkeep-ram = 2G\nkeep-ram-seconds = 90\n"
+                    "dictionary-memory = 16MiB\n",
+                    &err),
+              err);
+    assert_int_equal(config.sharing, SHARING_SAME_VM);
+    assert_int_equal(config.keep_ram, INT64_C(2) << 30);
+    assert_int_equal(config.keep_ram_seconds, 90);
+    assert_int_equal(config.dictionary_memory, 16 << 20);
+    assert_ok(parse(&config, "dedup = off\nkeep-ram = 0\n", &err), err);
+    assert_int_equal(config.sharing, SHARING_OFF);
+    assert_int_equal(config.keep_ram, 0);
+    assert_ok(parse(&config, "dedup = group\nkeep-ram = 100\n", &err), err);
+    assert_int_equal(config.sharing, SHARING_GROUP);
+    assert_int_equal(config.keep_ram, 100 << 20);
+    config_clear(&config);
 }
 
 static void test_the_command_line_wins_over_the_file(void **state)
@@ -122,6 +149,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_keys_comments_and_spaces),
         cmocka_unit_test(test_errors_name_file_and_line),
+        cmocka_unit_test(test_what_is_shared_and_kept),
         cmocka_unit_test(test_the_command_line_wins_over_the_file),
         cmocka_unit_test(test_faults),
         cmocka_unit_test(test_json_goes_with_a_list_only),

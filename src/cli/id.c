@@ -2,6 +2,7 @@
 /* mudanza id: who this host is to its peers. */
 #include <inttypes.h>
 
+#include "base/text.h"
 #include "cli/commands.h"
 #include "cli/connect.h"
 
@@ -10,9 +11,22 @@ enum {
 };
 
 static const struct option_spec options[] = {
-    [ALL] = {"all", NULL, NULL, "also name, version, address and QEMU", 'a'},
+    [ALL] = {"all", NULL, NULL, "also name, version, address, QEMU, kept RAM", 'a'},
     {NULL},
 };
+
+/* What the agent keeps of VMs that left. */
+static void print_kept(const json_t *list)
+{
+    size_t i;
+    const json_t *kept;
+    json_array_foreach (list, i, kept) {
+        char size[TEXT_SIZE_MAX];
+        output_line(OUTPUT_TEXT, "Kept RAM     %s of %s, which left %" PRId64 " s ago",
+                    text_size((uint64_t)json_opt_int(kept, "bytes", 0), "", size),
+                    json_opt_string(kept, "vm", "?"), json_opt_int(kept, "age_ms", 0) / 1000);
+    }
+}
 
 static void print_all(const json_t *agent)
 {
@@ -24,6 +38,7 @@ static void print_all(const json_t *agent)
     output_line(OUTPUT_TEXT, "Protocol     %" PRId64, json_opt_int(agent, "protocol", 0));
     output_line(OUTPUT_TEXT, "QEMU         %s (%s)", json_opt_string(agent, "emulator", "?"),
                 json_opt_string(agent, "emulator_version", "does not start"));
+    print_kept(json_object_get(agent, "kept_ram"));
 }
 
 static int run(const struct invocation *invocation, struct error **err)

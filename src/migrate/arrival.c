@@ -74,6 +74,7 @@ static void arrival_free(struct arrival *a)
     if (a->vm)
         vm_put(a->vm);
     memory_free(a->ram);
+    dictionary_free(a->dictionary);
     verify_key_free(a->key);
     close(a->wake_fd);
     error_free(a->store_error);

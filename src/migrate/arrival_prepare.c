@@ -96,14 +96,25 @@ static int begin(struct arrival *a, struct domain *domain, const json_t *capabil
 
 /* The job counts among those that memory is reserved for, so that two that are prepared at the same
  * time cannot both have the last of it. */
-static int reserve_memory(struct migrate_context *context, struct error **err)
+static int reserve_memory(struct migrate_context *context, const char *uuid, struct error **err)
 {
     uint64_t available;
     if (check_memory_available(context, &available, err) < 0)
         return -1;
-    if (available > 0)
+    if (available == 0)
+        return error_set(err, ERROR_SYSTEM, "memory ran out since the plan was made");
+    keeper_make_room(context->keeper, arrival_reserved_memory(context), uuid);
+    return 0;
+}
+
+/* What is known of the VM here already is looked for while its QEMU starts. */
+static int begin_dictionary(struct arrival *a, const struct domain *domain, const char *key,
+                            struct error **err)
+{
+    if (!key)
         return 0;
-    return error_set(err, ERROR_SYSTEM, "memory ran out since the plan was made");
+    return known_pages_begin(a->context->vms, a->context->keeper, &a->context->known_pages, domain,
+                             key, &a->dictionary, err);
 }
 
 int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
@@ -124,7 +135,9 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
     *connections = a->connections;
     arrival_enter(a); /* an abort finds it from here on */
     if ((key && !(a->key = verify_key_parse(key, err))) || mark_boot_id(a->boot_id, err) < 0 ||
-        reserve_memory(context, err) < 0 || write_journal(a, domain, err) < 0) {
+        reserve_memory(context, domain->uuid, err) < 0 ||
+        begin_dictionary(a, domain, json_opt_string(parameters, "dictionary_key", NULL), err) < 0 ||
+        write_journal(a, domain, err) < 0) {
         domain_free(domain);
         arrival_finish(a);
         return -1;

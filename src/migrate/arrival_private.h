@@ -22,9 +22,10 @@ struct arrival {
     bool running_wanted, post_copy;
     char *definition; /* XML that is to be defined here; NULL: the VM stays transient */
     char boot_id[MARK_BOOT_ID_SIZE];
-    unsigned connections;   /* of the stream */
-    struct verify_key *key; /* NULL: no verification */
-    int wake_fd;            /* something below changed, or an abort is asked for */
+    unsigned connections;          /* of the stream */
+    struct verify_key *key;        /* NULL: no verification */
+    struct dictionary *dictionary; /* NULL: nothing here knows its pages */
+    int wake_fd;                   /* something below changed, or an abort is asked for */
 
     /* The thread's own. */
     int64_t holder_fdset;

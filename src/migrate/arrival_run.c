@@ -210,6 +210,7 @@ static int store(struct arrival *a)
 static void settle(struct arrival *a)
 {
     let_go(a);
+    keeper_forget(a->context->keeper, a->vm->uuid);
     while (!store(a))
         if (wait_again(a))
             return; /* the journal's record has the next agent do it */

@@ -10,6 +10,7 @@
 #include "base/text.h"
 #include "migrate/arrival.h"
 #include "migrate/cpu_facts.h"
+#include "migrate/host_memory.h"
 #include "migrate/disk_identity.h"
 
 /* What QEMU takes beside guest RAM: code, device state, page tables. Measured: 40 to 90 MiB. */
@@ -90,12 +91,10 @@ static void check_accelerator(struct migrate_context *context, const struct doma
 
 int check_memory_available(struct migrate_context *context, uint64_t *bytes, struct error **err)
 {
-    CLEANUP_FREE char *text = file_read("/proc/meminfo", 65536, NULL, err);
-    const char *line = text ? strstr(text, "MemAvailable:") : NULL;
-    if (!line)
-        return text ? error_set(err, ERROR_SYSTEM, "/proc/meminfo: no MemAvailable") : -1;
-    uint64_t available = strtoull(line + strlen("MemAvailable:"), NULL, 10) * 1024;
-    uint64_t reserved = arrival_reserved_memory(context);
+    uint64_t available, total, reserved = arrival_reserved_memory(context);
+    if (host_memory(&available, &total, err) < 0)
+        return -1;
+    available += keeper_size(context->keeper);
     *bytes = available > reserved ? available - reserved : 0;
     return 0;
 }

@@ -14,8 +14,8 @@ void problem_add(json_t *problems, const char *check, struct error *why);
 json_t *check_arrival(struct migrate_context *context, const struct domain *domain,
                       const char *mode, bool post_copy, const json_t *facts);
 
-/* Memory this host can still give to a VM, bytes: what the kernel calls available, less what VMs
- * that are arriving will still take. */
+/* Memory this host can still give to a VM, bytes: what the kernel calls available and what the
+ * keeper would give back, less what VMs that are arriving will still take. */
 int check_memory_available(struct migrate_context *context, uint64_t *bytes, struct error **err);
 
 #endif

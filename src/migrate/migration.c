@@ -109,6 +109,7 @@ static void migration_thread(void *argument)
     int result = run_steps(m, &why);
     if (result < 0 && !m->committed)
         migration_rollback(m);
+    keeper_cancel(m->context->keeper, STEAL(m->kept));
     finish(m, result, why);
     migration_put(m);
 }

@@ -13,6 +13,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "migrate/known_pages.h"
 #include "migrate/options.h"
 #include "vm/vm.h"
 #include "wire/tls.h"
@@ -28,6 +29,8 @@ struct migrate_context {
     struct tls_context *tls;
     const char *host_name;   /* this host's */
     const char *fingerprint; /* this host's */
+    struct keeper *keeper;   /* RAM of VMs that left */
+    struct known_pages_options known_pages;
     int64_t peer_silence_ms; /* a connection on which nothing came for so long is dropped */
     int64_t peer_lost_ms;    /* a host that is away is waited for so long */
     int end_fd;              /* eventfd: the agent ends */

@@ -51,6 +51,9 @@ struct migration {
     unsigned connections;                /* of the stream; agreed on in Prepare */
     int64_t holder_fdset;                /* QEMU's duplicate of our end of its socket; -1: none */
     uint8_t verify_key[16];
+    bool shares;                   /* pages may be named by hashes under page_key */
+    struct page_hash_key page_key; /* of this job */
+    struct kept_ram *kept;         /* being made; NULL: none */
     bool mends;            /* our QEMU loses writes of its guest: compare RAM and put it right */
     uint64_t mended_pages; /* so far */
     bool post_copy_started;

@@ -6,8 +6,10 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "base/fault.h"
 #include "base/text.h"
+#include "migrate/host_memory.h"
 #include "migrate/migration_private.h"
 #include "migrate/qemu_migration.h"
 #include "vm/store.h"
@@ -53,8 +55,11 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
 {
     CLEANUP_FREE char *xml = domain_format(m->target);
     char key_hex[33];
+    char page_key_hex[2 * PAGE_HASH_KEY_SIZE + 1];
     bool compares = m->options.verify || m->mends;
-    if (compares && verify_key_make(m->verify_key, key_hex, err) < 0)
+    m->shares = m->context->known_pages.sharing != SHARING_OFF;
+    if ((compares && verify_key_make(m->verify_key, key_hex, err) < 0) ||
+        (m->shares && page_hash_key_make(&m->page_key, err) < 0))
         return -1;
     json_t *request =
         json_pack("{s:s, s:s, s:b, s:b, s:b, s:O, s:i}", "job", m->job, "xml", xml, "persistent",
@@ -63,6 +68,10 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
                   m->options.connections ? m->options.connections : (int)data_link_connections());
     if (compares)
         json_object_set_new(request, "verify_key", json_string(key_hex));
+    if (m->shares) {
+        text_hex(m->page_key.bytes, sizeof(m->page_key.bytes), page_key_hex);
+        json_object_set_new(request, "dictionary_key", json_string(page_key_hex));
+    }
     m->prepared = true; /* from here on there may be something to undo there */
     CLEANUP_JSON json_t *reply = NULL;
     if (peer_call(m->control, &m->peer, "Prepare", request, &reply, m->cancel_fd, err) < 0 ||
@@ -90,10 +99,28 @@ static int prepare_source(struct migration *m, const json_t *capabilities, struc
     return 0;
 }
 
+/* The RAM that it leaves behind here may spare it the way back. Not being able to is no reason to
+ * stay. */
+static void keep_ram(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    if (!m->shares)
+        return;
+    struct ram_source *ram = known_pages_ram(m->vm, &err);
+    if (ram)
+        m->kept =
+            keeper_begin(m->context->keeper, m->vm->live, host_memory_of(m->vm->process.pid), ram);
+    else
+        log_warning(m->vm->name, "its RAM is not kept: %s", err->message);
+}
+
 int prepare_run(struct migration *m, struct error **err)
 {
     CLEANUP_JSON json_t *capabilities = choose_capabilities(m);
     if (write_journal(m, err) < 0 || prepare_destination(m, capabilities, err) < 0)
         return -1;
-    return prepare_source(m, capabilities, err);
+    if (prepare_source(m, capabilities, err) < 0)
+        return -1;
+    keep_ram(m);
+    return 0;
 }

@@ -133,6 +133,12 @@ void kept_ram_finish(struct kept_ram *kept, int64_t deadline_ns)
 
 /* --- what is kept --- */
 
+struct kept_ram *kept_ram_reference(struct kept_ram *kept)
+{
+    atomic_fetch_add(&kept->references, 1);
+    return kept;
+}
+
 void kept_ram_put(struct kept_ram *kept)
 {
     if (!kept || atomic_fetch_sub(&kept->references, 1) > 1)
@@ -197,7 +203,7 @@ struct ram_source *kept_ram_source(struct kept_ram *kept)
     struct ram_source *source = malloc(sizeof(*source));
     if (!source)
         return NULL;
-    atomic_fetch_add(&kept->references, 1);
-    *source = (struct ram_source){.ops = &ops, .context = kept, .pages = kept->pages};
+    *source =
+        (struct ram_source){.ops = &ops, .context = kept_ram_reference(kept), .pages = kept->pages};
     return source;
 }

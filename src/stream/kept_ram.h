@@ -20,6 +20,7 @@ struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct 
 /* Has the calling thread help until all is copied or the deadline has passed; then copying is over.
  * What was copied stays. */
 void kept_ram_finish(struct kept_ram *kept, int64_t deadline_ns);
+struct kept_ram *kept_ram_reference(struct kept_ram *kept);
 void kept_ram_put(struct kept_ram *kept);
 
 uint64_t kept_ram_size(const struct kept_ram *kept); /* bytes so far */

@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Pages that the destination has already: the RAM that is kept of VMs that left, and for whom."""
+
+import os
+
+from lib.follow import Follow
+from lib.moving import MoveCase
+
+MIB = 2 ** 20
+#: 24 MiB of random data that are written once.
+FILLED = "mem=64K fill=24 rate=0 check=0 heartbeat=20"
+
+
+def kept(agent):
+    """What an agent keeps: bytes by the VM's name."""
+    return {ram["vm"]: ram["bytes"] for ram in agent.call("GetAgent")["kept_ram"]}
+
+
+def copies(agent):
+    """How many copies of RAM an agent has, also those that are being made."""
+    folder = f"/proc/{agent.process.pid}/fd"
+    targets = [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]
+    return sum("mudanza-kept-ram" in target for target in targets)
+
+
+class Kept(MoveCase):
+    def test_until_the_vm_is_back(self):
+        a, b = self.two_agents()
+        heart = self.boot(a, cmdline=FILLED)
+        with Follow(a, "vm", "B", bandwidth=MIB) as move:
+            move.copying()
+            self.assertEqual((copies(a), kept(a)), (1, {}))  # it has not left yet
+            a.call("AbortJob", vm="vm")
+            self.assertEqual(move.report()["outcome"], "aborted")
+        self.assertEqual(copies(a), 0)
+        self.move(a, b, "vm", "--undefine-source")
+        self.assertGreater(kept(a)["vm"], 20 * MIB)
+        self.assertLess(kept(a)["vm"], 64 * MIB)  # zeros are not
+        self.assertEqual((a.call("List", all=True)["vms"], a.qemus()), ([], []))
+        self.assertIn("Kept RAM", a.cli("id", "--all", json=False))
+        self.assertEqual(copies(b), 0)
+        self.move(b, a)
+        self.assertEqual(list(kept(b)), ["vm"])
+        self.await_that(lambda: copies(a) == 0, "the VM is back, and yet its RAM is kept")
+        self.assert_beats_at(heart, a)
+        b.restart()
+        self.assertEqual(kept(b), {})
+
+    def test_its_time_and_who_wants_none(self):
+        a, b = self.agents("A", "B", emulator=self.emulator, options=("--keep-ram-seconds", "1"))
+        c = self.lab.agent("C", emulator=self.emulator, options=("--dedup", "off"))
+        self.lab.pair(a, b, c)
+        self.boot(a)
+        self.move(a, b)
+        self.await_that(lambda: copies(a) == 0, "its time was a second")
+        self.move(b, c)
+        self.move(c, a)
+        self.assertEqual(copies(c), 0)
