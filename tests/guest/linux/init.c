@@ -4,7 +4,7 @@
  * serial port and, when asked to, on the network and to a disk.
  *
  * The kernel's command line tells it what to do: the words of options.h with the prefix "mudanza.",
- * and mudanza.port=, mudanza.ip=, mudanza.disk=.
+ * and mudanza.port=, mudanza.ip=, mudanza.disk=, mudanza.root=.
  */
 #include <errno.h>
 #include <fcntl.h>
@@ -23,6 +23,7 @@
 #include "disk.h"
 #include "modules.h"
 #include "network.h"
+#include "root.h"
 #include "tty.h"
 
 #define PREFIX           "mudanza."
@@ -128,6 +129,20 @@ static bool init_disk(char *name)
     return true;
 }
 
+/* A system's root on a virtio disk, whose services run beside the engine. */
+static void init_root(void)
+{
+    char name[VALUE_MAX];
+    const char *wrong;
+
+    if (!init_text(PREFIX "root", name))
+        return;
+    init_load("virtio_blk");
+    wrong = root_start(name);
+    if (wrong != NULL)
+        init_refuse(PREFIX "root", wrong);
+}
+
 static void init_engine(void)
 {
     struct options options;
@@ -161,6 +176,7 @@ int main(void)
     button_open();
     init_network();
     with_disk = init_disk(disk);
+    init_root();
     init_engine();
     if (with_disk) {
         const char *wrong = disk_open(disk, engine.options.work.seed);
