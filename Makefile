@@ -52,7 +52,7 @@ torture:
 	$(FAULTS)
 	@tests/faults/torture --seconds $(or $(TORTURE_SECONDS),60) $(if $(TORTURE_SEED),--seed $(TORTURE_SEED))
 
-# Side by side with virsh; CASES=a,b and REPEAT=n choose less or more.
+# Side by side with virsh, some 25 minutes; CASES=a,b and REPEAT=n choose less or more.
 bench:
 	@scripts/setup bench
 	@$(MAKE) --no-print-directory programs

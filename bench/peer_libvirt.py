@@ -6,9 +6,12 @@ A libvirtd refuses to migrate to a host with its own UUID, so each gets a host_u
 nothing of the machine's libvirt is touched.
 """
 
+import re
 import subprocess
 import time
 from pathlib import Path
+
+from .contender import Contender
 
 LIBVIRTD = Path("/usr/sbin/libvirtd")
 START = r"""
@@ -51,8 +54,8 @@ class Libvirt:
         self.directory.mkdir()
         self.log = open(self.directory / "out", "wb")
         self.uri = f"qemu+unix:///system?socket={self.directory}/sock/libvirt-sock"
-        self.process = host.popen("unshare", "-m", "--uts", "bash", "-c", START, "libvirtd",
-                                  self.directory, f"host{host.name}", number,
+        self.process = host.popen("unshare", "-m", "--uts", "bash", "-c", START,
+                                  "libvirtd", self.directory, f"host{host.name}", number,
                                   stdout=self.log, stderr=subprocess.STDOUT)
         self._wait_ready()
 
@@ -66,7 +69,12 @@ class Libvirt:
         raise RuntimeError(f"libvirtd on {self.host.name} does not start:\n"
                            f"{(self.directory / 'out').read_text()}")
 
+    def command(self, *words):
+        """The command line `virsh WORD...` of this host."""
+        return self.host.command("virsh", "-c", self.uri, *words)
+
     def virsh(self, *words, check=True):
+        """Runs `virsh WORD...`; returns the finished process with its texts."""
         return self.host.run("virsh", "-c", self.uri, *words, check=check, capture_output=True,
                              text=True)
 
@@ -76,14 +84,47 @@ class Libvirt:
         self.virsh("define", path)
         self.virsh("start", xml.split("<name>")[1].split("<")[0])
 
-    def migrate(self, vm, other, *options):
-        """The whole command; `other` is the Libvirt of the destination."""
-        self.virsh("migrate", "--live", "--persistent", "--undefinesource", "--unsafe", *options,
-                   vm, other.uri, "--migrateuri", f"tcp://{other.host.address}")
+    def version(self):
+        """That of libvirtd."""
+        return self.virsh("version", "--daemon").stdout.split("library: libvirt ")[1].split()[0]
 
-    def destroy(self, vm):
-        self.virsh("destroy", vm)
-        self.virsh("undefine", vm)
+
+class Virsh(Contender):
+    """libvirtd on both hosts and `virsh migrate --live`."""
+
+    def __init__(self, lab, name="virsh"):
+        super().__init__(lab, name)
+        self.hosts = {host: Libvirt(lab[host], number + 1)
+                      for number, host in enumerate("AB")}
+        self.count({host: libvirt.process.pid for host, libvirt in self.hosts.items()})
+
+    def start(self, host, vm, xml):
+        self.hosts[host].define_and_start(xml)
+
+    def suspend(self, host, vm):
+        self.hosts[host].virsh("suspend", vm)
+
+    def resume(self, host, vm):
+        self.hosts[host].virsh("resume", vm)
+
+    def command(self, vm, source, destination, options):
+        # --unsafe: a local directory does not count as shared storage.
+        other = self.hosts[destination]
+        return self.hosts[source].command("migrate", "--live", "--persistent", "--undefinesource",
+                                          "--unsafe", *options, vm, other.uri, "--migrateuri",
+                                          f"tcp://{other.host.address}")
+
+    def abort(self, vm, source):
+        self.hosts[source].virsh("domjobabort", vm)
+
+    def account(self, output, vm, destination):
+        text = self.hosts[destination].virsh("domjobinfo", vm, "--completed").stdout
+        found = re.search(r"Time elapsed:\s+(\d+) ms", text)
+        return {"inside_ms": int(found[1]) if found else None, "verified": False}
+
+    def forget(self, host):
+        """libvirt keeps nothing."""
 
     def version(self):
-        return self.virsh("version", "--daemon").stdout.split("library: libvirt ")[1].split()[0]
+        """That of libvirtd."""
+        return self.hosts["A"].version()

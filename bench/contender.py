@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Who is measured: something on two hosts that runs guests and moves them by a command."""
+
+import json
+import os
+import subprocess
+
+from lib import paths
+
+from . import meter
+
+#: A move that takes longer than this is given up and recorded as one that never ended.
+PATIENCE_S = 60
+
+
+class MoveFailed(Exception):
+    """A move neither completed nor was given up by us: the benchmark cannot go on with its guest."""
+
+
+class Contender:
+    """Hosts A and B with their daemons, and a command that moves a VM between them.
+
+    Subclasses start the daemons, name them to `count`, and carry out the rest.
+    """
+
+    def __init__(self, lab, name):
+        self.lab, self.name = lab, name
+        self.groups = {host: meter.CpuGroup(f"{lab.prefix}{host}-{name}") for host in "AB"}
+        self.daemons = {}
+
+    def count(self, daemons):
+        """Takes the daemons' pids: their CPU time and memory count from now on, and that of all
+        that they start."""
+        self.daemons = daemons
+        for host, pid in daemons.items():
+            self.groups[host].add(pid)
+
+    def close(self):
+        """After the lab's end, with which all processes are gone."""
+        for group in self.groups.values():
+            group.close()
+
+    def start(self, host, vm, xml):
+        raise NotImplementedError
+
+    def suspend(self, host, vm):
+        raise NotImplementedError
+
+    def resume(self, host, vm):
+        raise NotImplementedError
+
+    def destroy(self, host, vm):
+        raise NotImplementedError
+
+    def command(self, vm, source, destination, options):
+        """The move's whole command line."""
+        raise NotImplementedError
+
+    def abort(self, vm, source):
+        """Ends a move that goes on and on; the guest runs on at its source."""
+        raise NotImplementedError
+
+    def account(self, output, vm, destination):
+        """What the contender itself says about a move that completed: inside_ms, and whether RAM
+        was compared."""
+        raise NotImplementedError
+
+    def forget(self, host):
+        """Nothing of a VM that left `host` may be left there: the next move to it is a first one."""
+
+    def move(self, vm, source, destination, options):
+        """Moves a VM; measures it. Returns the meter and what it measured."""
+        hosts = [self.lab[source], self.lab[destination]]
+        words = self.command(vm, source, destination, options)
+        gauge = meter.Meter(hosts, [self.groups[h] for h in (source, destination)],
+                            [self.daemons[h] for h in (source, destination)])
+        process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        completed = True
+        try:
+            output, errors = process.communicate(timeout=PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.abort(vm, source)
+            output, errors = process.communicate(timeout=PATIENCE_S)
+            completed = process.returncode == 0  # it may have ended just then
+        sample = gauge.stop()
+        if completed and process.returncode != 0:
+            raise MoveFailed(f"{self.name}: {' '.join(map(str, words))}\n{output}{errors}")
+        sample["completed"] = completed
+        sample |= self.account(output, vm, destination) if completed else \
+            {"inside_ms": None, "verified": False}
+        return gauge, sample
+
+
+class Mudanza(Contender):
+    """Agents on both hosts."""
+
+    def __init__(self, lab, name="mudanza"):
+        super().__init__(lab, name)
+        self.agents = {host: lab.agent(host, emulator=paths.QEMU_10, qemu_user="root")
+                       for host in "AB"}
+        lab.pair(*self.agents.values())
+        self.count({host: agent.process.pid for host, agent in self.agents.items()})
+
+    def start(self, host, vm, xml):
+        self.agents[host].define(xml)
+        self.agents[host].call("Start", vm=vm, paused=False)
+
+    def suspend(self, host, vm):
+        self.agents[host].call("Suspend", vm=vm)
+
+    def resume(self, host, vm):
+        self.agents[host].call("Resume", vm=vm)
+
+    def destroy(self, host, vm):
+        self.agents[host].call("Destroy", vm=vm)
+        self.agents[host].call("Undefine", vm=vm)
+
+    def command(self, vm, source, destination, options):
+        return self.agents[source].command("migrate", vm, destination, "--persistent",
+                                           "--undefine-source", "--json", *options)
+
+    def abort(self, vm, source):
+        self.agents[source].run("abort", vm)
+
+    def account(self, output, vm, destination):
+        report = json.loads(output)
+        return {"inside_ms": report["total_ms"], "verified": report["verified"]}
+
+    def version(self):
+        return self.agents["A"].call("GetAgent")["version"]
+
+
+def qemu_version():
+    """Of the binary that everybody uses."""
+    text = subprocess.run([paths.QEMU_10, "--version"], capture_output=True, text=True,
+                          check=True).stdout
+    return text.split("version ")[1].split()[0]
+
+
+def machine():
+    """What the figures depend on besides the programs: processor and how many of it."""
+    model = "unknown"
+    with open("/proc/cpuinfo", encoding="utf-8") as info:
+        for line in info:
+            if line.startswith("model name"):
+                model = line.split(":")[1].strip()
+                break
+    return {"processor": model, "cores": os.cpu_count(), "kernel": os.uname().release}

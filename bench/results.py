@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What came out: medians, spread, ratios, and how they are printed."""
+
+import statistics
+
+#: Every measure of a sample: its unit and what it is called in a table.
+MEASURES = {
+    "total_ms": ("ms", "whole command"),
+    "inside_ms": ("ms", "time inside"),
+    "downtime_ms": ("ms", "downtime"),
+    "worst_gap_ms": ("ms", "longest silence"),
+    "wire_mib": ("MiB", "on the wire"),
+    "cpu_s": ("s", "CPU, both hosts"),
+    "daemon_cpu_s": ("s", "CPU of the daemons"),
+    "daemon_mib": ("MiB", "daemon's peak memory"),
+    "work_per_s": ("/s", "guest's work"),
+    "work_share": ("", "guest's work, of what it was before"),
+}
+
+
+def rounded(value):
+    """Four digits are more than any of this is worth; small numbers keep theirs."""
+    if value is None:
+        return None
+    return round(value, 1) if abs(value) >= 100 else round(value, 3)
+
+
+def digest(samples):
+    """One contender's medians, all samples by measure, and how many moves came to an end."""
+    values = {m: [rounded(s[m]) for s in samples] for m in MEASURES}
+    known = {m: [v for v in values[m] if v is not None] for m in MEASURES}
+    return {"median": {m: rounded(statistics.median(v)) if v else None for m, v in known.items()},
+            "samples": values,
+            "moves": len(samples),
+            "given_up": sum(not s["completed"] for s in samples),
+            "verified": sum(s["verified"] for s in samples)}
+
+
+def spread(result, measure):
+    """Median [smallest-largest] as text; "-" when there is nothing."""
+    values = [v for v in result["samples"][measure] if v is not None]
+    if not values:
+        return "-"
+    digits = 0 if max(values) >= 100 else 1 if max(values) >= 2 else 2
+    return (f"{result['median'][measure]:.{digits}f} "
+            f"[{min(values):.{digits}f}-{max(values):.{digits}f}]")
+
+
+def ratio(own, peer, measure):
+    """Median of one by median of the other; None when either has none or the peer's is 0."""
+    ours, theirs = own["median"][measure], peer["median"][measure]
+    return ours / theirs if ours is not None and theirs else None
+
+
+def contenders(results):
+    """The contenders of a case in results.json, Mudanza first."""
+    return {name: entry for name, entry in results.items() if name != "about"}
+
+
+def table(name, results):
+    """A case as lines for a terminal."""
+    shown = ("total_ms", "downtime_ms", "wire_mib", "cpu_s", "work_share")
+    lines = ["", f"{name}: {results['about']['title']}",
+             " " * 22 + "".join(f"{MEASURES[m][1][:20] + ', ' + MEASURES[m][0]:>24}" for m in shown)]
+    lines[-1] = lines[-1].replace("was before, ", "before  ")
+    own = results["mudanza"]
+    for contender, result in contenders(results).items():
+        cells = "".join(f"{spread(result, m):>24}" for m in shown)
+        given_up = f"  {result['given_up']} of {result['moves']} given up" \
+            if result["given_up"] else ""
+        lines.append(f"  {contender:20}{cells}{given_up}")
+    for contender, result in contenders(results).items():
+        if contender.startswith("mudanza"):
+            continue
+        parts = [f"{MEASURES[m][1]} {r:.2f}" for m in ("total_ms", "downtime_ms", "wire_mib")
+                 if (r := ratio(own, result, m)) is not None]
+        lines.append(f"  mudanza / {contender}: {', '.join(parts)}")
+    return "\n".join(lines)

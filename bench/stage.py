@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Carries cases out: all that share a guest and a link share a stage, with one boot for each system.
+
+Theory of operation. Mudanza and libvirt have their own guest each, of the same kind; between its
+turns a guest is suspended and costs nothing. In each round every contender has one move, in turn,
+from wherever the guest is to the other host, so that what changes on the machine changes for all.
+Mudanza moves twice: plainly, as its peers do, and with --verify, which compares all RAM while the
+guest stands still and is listed apart, because comparing takes time that no peer spends.
+"""
+
+import time
+
+from . import cases, meter
+from .contender import Mudanza
+from .peer_libvirt import Virsh
+
+VM = "bench"
+BEFORE_MS = 1000  # before a move: what the guest's work during it is compared with
+SETTLE_MS = 1300  # of calm before each move
+LISTEN_S = 30     # after a move, until the guest is heard at its new place
+GIVEN_UP_MAX = 2  # a contender whose moves never end is not asked more often than this
+MUDANZA = {"mudanza": [], "mudanza-verify": ["--verify"]}
+
+
+def other(host):
+    """The other one of two."""
+    return "B" if host == "A" else "A"
+
+
+class Moving:
+    """A running guest of one system: where it is, what it says."""
+
+    def __init__(self, lab, system, kind, name=VM, at="A", heartbeat_ms=2):
+        self.system, self.kind, self.name, self.at = system, kind, name, at
+        self.listener = lab["C"].listener()
+        self.addresses = {host: lab[host].address for host in "AB"}
+        system.start(at, name, cases.machine_xml(kind, name, self.listener.address, heartbeat_ms))
+
+    @property
+    def heart(self):
+        return self.listener.heart
+
+    def await_ready(self):
+        """Returns when it has booted."""
+        self.heart.wait(lambda h: h.of("RDY") or h.of("ERR"), 300)
+        if self.heart.of("ERR"):
+            raise RuntimeError(f"{self.system.name}: the guest says {self.heart.of('ERR')[0]}")
+        self.settle()
+
+    def suspend(self):
+        self.system.suspend(self.at, self.name)
+
+    def resume(self):
+        self.system.resume(self.at, self.name)
+        self.settle()
+
+    def settle(self):
+        """Returns when it has been running for a while."""
+        seen = len(self.heart.lines)
+        self.heart.wait(lambda h: sum(l.kind == "HB" for l in h.lines[seen:]) >= 2, LISTEN_S)
+        goal = self.heart.last["t"] + SETTLE_MS
+        self.heart.wait(lambda h: h.last["t"] >= goal, LISTEN_S)
+
+    def move(self, options):
+        """One move to the other host; what it cost and what the guest felt."""
+        destination = other(self.at)
+        heart, counter = self.heart, cases.GUESTS[self.kind].work
+        first = len(heart.beats) - 1
+        gauge, sample = self.system.move(self.name, self.at, destination, options)
+        if sample["completed"]:
+            self.at = destination
+            there = self.addresses[destination]
+            heart.wait(lambda h: h.beats[-1].source == there, LISTEN_S)
+        lines = len(heart.lines)
+        heart.wait(lambda h: any(l.kind == "HB" for l in h.lines[lines:]), LISTEN_S)
+        return sample | self._felt(heart.beats[first:], gauge, counter, sample["completed"])
+
+    def _felt(self, beats, gauge, counter, completed):
+        gaps = [(b.time_ns - a.time_ns, a.source != b.source) for a, b in zip(beats, beats[1:])]
+        before = meter.work_rate(self.heart.lines, counter, gauge.wall_ns - BEFORE_MS * 1_000_000,
+                                 gauge.wall_ns)
+        during = meter.work_rate(self.heart.lines, counter, gauge.wall_ns, gauge.end_wall_ns)
+        changed = [ns for ns, moved in gaps if moved]
+        return {"downtime_ms": changed[0] / 1e6 if completed else None,
+                "worst_gap_ms": max(ns for ns, _ in gaps) / 1e6,
+                "work_per_s": during,
+                "work_share": during / before if before and during is not None else None}
+
+
+class Stage:
+    """The systems with their guests; `with Stage(lab, kind, limit) as stage`."""
+
+    def __init__(self, lab, kind, limit, say):
+        self.lab, self.kind, self.say = lab, kind, say
+        self.systems = {"mudanza": Mudanza(lab), "virsh": Virsh(lab)}
+        for host in "AB":
+            lab[host].limit(limit)
+        self.moving = {name: Moving(lab, system, kind) for name, system in self.systems.items()}
+        self.siblings = {}
+        for guest in self.moving.values():
+            guest.await_ready()
+            guest.suspend()
+
+    def versions(self):
+        """Of the systems."""
+        return {"mudanza": self.systems["mudanza"].version(),
+                "libvirt": self.systems["virsh"].version()}
+
+    def close(self):
+        """After the lab's end."""
+        for system in self.systems.values():
+            system.close()
+
+    def _add_siblings(self):
+        if self.siblings:
+            return
+        self.say("booting the siblings")
+        for name, system in self.systems.items():
+            self.siblings[name] = [Moving(self.lab, system, self.kind, f"sibling{host}", host, 100)
+                                   for host in "AB"]
+            for guest in self.siblings[name]:
+                guest.await_ready()
+                guest.suspend()
+
+    def run(self, case, repeat, on_round):
+        """All rounds of a case; a list of samples for each contender."""
+        contenders = [("mudanza", name, options) for name, options in MUDANZA.items()]
+        contenders += [("virsh", name, options) for name, options in case.peers.items()]
+        samples = {name: [] for _, name, _ in contenders}
+        if case.shape == "sibling":
+            self._add_siblings()
+        for number in range(repeat):
+            began = time.monotonic()
+            for system, name, options in contenders:
+                given_up = [s for s in samples[name] if not s["completed"]]
+                if len(given_up) < GIVEN_UP_MAX:
+                    samples[name].append(self._turn(case, system, options))
+                    self.say(f"{number + 1}/{repeat} {name}: {in_words(samples[name][-1])}")
+            on_round(time.monotonic() - began)
+        return samples
+
+    def _turn(self, case, system, options):
+        """One contender's move, with what must come before it."""
+        guest = self.moving[system]
+        guest.resume()
+        company = self.siblings[system] if case.shape == "sibling" else []
+        for sibling in company:
+            sibling.resume()
+        if case.shape == "return":
+            guest.move([])
+            guest.settle()
+        else:
+            self.systems[system].forget(other(guest.at))
+        sample = guest.move(options)
+        for suspended in [guest, *company]:
+            suspended.suspend()
+        return sample
+
+
+def in_words(sample):
+    """One sample in a line."""
+    if not sample["completed"]:
+        return f"given up after {sample['total_ms'] / 1000:.0f} s, {sample['wire_mib']:.0f} MiB"
+    return (f"{sample['total_ms']:.0f} ms, downtime {sample['downtime_ms']:.0f} ms, "
+            f"{sample['wire_mib']:.1f} MiB")
