@@ -95,4 +95,4 @@ def machine_xml(kind, name, listener, heartbeat_ms=2):
         devices += guest.disk(chosen.disk, extra="<readonly/>")
     devices += guest.udp_serial(listener)
     return guest.linux(name, cmdline=f"heartbeat={heartbeat_ms} {chosen.words}",
-                       memory=chosen.memory, devices=devices)
+                       memory=chosen.memory, devices=devices, group="bench")

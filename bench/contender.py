@@ -125,7 +125,7 @@ class Mudanza(Contender):
 
     def account(self, output, vm, destination):
         report = json.loads(output)
-        return {"inside_ms": report["total_ms"], "verified": report["verified"]}
+        return {"inside_ms": report["total_ms"], "verified": report["verified"], "report": report}
 
     def version(self):
         return self.agents["A"].call("GetAgent")["version"]

@@ -63,13 +63,18 @@ def _table(entry):
             f"{heads}</tr></thead><tbody>{''.join(rows)}</tbody></table></div>")
 
 
+def _phases(about):
+    parts = [f"{phase.removesuffix('_ms')} {ms:.0f}" for phase, ms in about["phases"].items()]
+    return f"<p>Mudanza's phases, medians in ms: {', '.join(parts)}.</p>" if parts else ""
+
+
 def _case(name, entry):
     about = entry["about"]
     link = f"link limited to {about['link']}" if about["link"] else "link without a limit"
     goal = f" Goal: {escape(about['goal'])}." if about["goal"] else ""
     drawn = "".join(f"<div>{svg}</div>" for svg in plots(entry).values())
     return (f"<h2 id='{name}'>{escape(about['title'])} <small>({name})</small></h2>"
-            f"<p>{escape(about['guest'])}; {link}.{goal}</p>{_ratios(entry)}"
+            f"<p>{escape(about['guest'])}; {link}.{goal}</p>{_ratios(entry)}{_phases(about)}"
             f"<div class='plots'>{drawn}</div>"
             f"<details open><summary>All measures, median [smallest-largest]</summary>"
             f"{_table(entry)}</details><p class='about'><code>{escape(about['command'])}</code>, "

@@ -36,6 +36,16 @@ def digest(samples):
             "verified": sum(s["verified"] for s in samples)}
 
 
+PHASES = ("plan_ms", "prepare_ms", "copy_ms", "handover_ms", "confirm_ms")
+
+
+def phases(samples):
+    """Medians of the phases that Mudanza's reports tell of, over the moves that completed."""
+    reports = [s["report"] for s in samples if s["completed"]]
+    return {phase: statistics.median(r[phase] for r in reports) for phase in PHASES} \
+        if reports else {}
+
+
 def spread(result, measure):
     """Median [smallest-largest] as text; "-" when there is nothing."""
     values = [v for v in result["samples"][measure] if v is not None]

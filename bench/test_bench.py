@@ -30,8 +30,8 @@ def sample(completed=True, **values):
 
 def entry(**contenders):
     """A case of results.json."""
-    about = {"title": "T <1>", "guest": "G", "link": None, "goal": "", "command":
-             "make bench CASES=t REPEAT=3", "date": "2026-01-01",
+    about = {"title": "T <1>", "guest": "G", "link": None, "goal": "", "phases": {"plan_ms": 3},
+             "command": "make bench CASES=t REPEAT=3", "date": "2026-01-01",
              "versions": {"mudanza": "0", "libvirt": "1", "qemu": "2"},
              "machine": {"processor": "P", "cores": 2, "kernel": "K"}}
     return {"about": about, **{n: results.digest(s) for n, s in contenders.items()}}
@@ -56,6 +56,12 @@ class Results(unittest.TestCase):
     def test_ratio(self):
         own, peer = results.digest([sample(wire_mib=5)]), results.digest([sample(wire_mib=20)])
         self.assertEqual(results.ratio(own, peer, "wire_mib"), 0.25)
+
+    def test_phases_are_those_of_completed_moves(self):
+        reports = [{phase: ms for phase in results.PHASES} for ms in (10, 30, 20)]
+        samples = [sample(report=r) for r in reports] + [sample(False)]
+        self.assertEqual(results.phases(samples), {phase: 20 for phase in results.PHASES})
+        self.assertEqual(results.phases([sample(False)]), {})
 
     def test_table_names_everybody(self):
         text = results.table("t", entry(mudanza=[sample(total_ms=50)], virsh=[sample(total_ms=200)]))

@@ -52,15 +52,19 @@ def bridge(name="br0", mac=None, model="virtio"):
 
 
 def domain(name, *, kernel, initrd=None, cmdline="", devices="", accelerator="qemu",
-           memory=64 * MIB, vcpus=1, machine="q35", uuid=None, cpu=None):
+           memory=64 * MIB, vcpus=1, machine="q35", uuid=None, cpu=None, group=None):
     """A whole domain around a directly booted kernel.
 
-    accelerator: "kvm" or "qemu" (TCG); memory in bytes; cpu: the <cpu> element, if any.
+    accelerator: "kvm" or "qemu" (TCG); memory in bytes; cpu: the <cpu> element, if any;
+    group: of VMs that may share pages.
     """
     initrd = f"\n    <initrd>{escape(str(paths.for_everybody(initrd)))}</initrd>" if initrd else ""
+    metadata = f"""
+  <metadata><mudanza:group xmlns:mudanza='https://mudanza.io/xmlns/domain/1'>{escape(group)}\
+</mudanza:group></metadata>""" if group else ""
     return f"""\
 <domain type='{accelerator}'>
-  <name>{escape(name)}</name>{f"{chr(10)}  <uuid>{uuid}</uuid>" if uuid else ""}
+  <name>{escape(name)}</name>{f"{chr(10)}  <uuid>{uuid}</uuid>" if uuid else ""}{metadata}
   <memory unit='bytes'>{memory}</memory>
   <vcpu>{vcpus}</vcpu>
   <os>
