@@ -26,7 +26,8 @@ class Case(NamedTuple):
 
     peers: a name and more words for `virsh migrate --live`. shape: "there" is a move to a host that
     has nothing of the guest; with "return" the guest was there a moment ago; with "sibling" another
-    guest of the same image runs there (and one at the source). goal: what Mudanza aims at.
+    guest of the same image runs there (and one at the source). cut: the link is disturbed in the
+    middle ("cut", "reset", "address"; bench/cuts.py). goal: what Mudanza aims at.
     """
 
     title: str
@@ -34,6 +35,8 @@ class Case(NamedTuple):
     limit: str | None
     peers: dict
     shape: str = "there"
+    cut: str = ""
+    post_copy: bool = False
     goal: str = ""
     round_s: int = 20  # of all contenders, on the machine of the README
 
@@ -46,6 +49,7 @@ GUESTS = {
                     "root=vda mem=64K fill=64K rate=0 check=0", disk=DEBIAN, boot_s=30),
     "random": Guest("4 GiB, 3 GiB of it random", 4 * GIB, "mem=1 fill=3072 rate=0 check=0",
                     boot_s=60),
+    "full": Guest("1 GiB, 700 MiB of it random", GIB, "mem=1 fill=700 rate=0 check=0", boot_s=15),
     "writer": Guest("1 GiB, writes 300 MiB/s over 400 MiB, small changes", GIB,
                     "mem=400 rate=300M check=0 pattern=counter", work="w"),
     "pages": Guest("1 GiB, writes 40 MiB/s of whole random pages over 200 MiB", GIB,
@@ -85,6 +89,16 @@ CASES = {
     "pages-1gbit": Case("A guest writes 40 MiB/s of random pages, 1 Gbit/s", "pages", "1gbit",
                         {"virsh": [], "virsh-postcopy": POST_COPY}, round_s=40),
 }
+
+CUT_GOAL = "completes; data again within 2 s of the link's return; nothing is sent twice"
+for _cut, _title, _seconds in (("cut", "The link is cut for 40 s", 130),
+                               ("reset", "All connections are reset", 60),
+                               ("address", "The peer's address changes", 100)):
+    CASES[f"{_cut}-pre-copy"] = Case(f"{_title} in pre-copy, 1 Gbit/s", "full", "1gbit",
+                                     {"virsh": []}, cut=_cut, goal=CUT_GOAL, round_s=_seconds)
+    CASES[f"{_cut}-post-copy"] = Case(f"{_title} in post-copy, 1 Gbit/s", "pages", "1gbit",
+                                      {"virsh-postcopy": POST_COPY}, cut=_cut, post_copy=True,
+                                      goal=CUT_GOAL, round_s=_seconds)
 
 
 def machine_xml(kind, name, listener, heartbeat_ms=2):

@@ -56,6 +56,9 @@ class Contender:
         """The move's whole command line."""
         raise NotImplementedError
 
+    def tell_address(self, host, peer, address):
+        """The peer of a host has another address now; nothing where nobody can be told."""
+
     def abort(self, vm, source):
         """Ends a move that goes on and on; the guest runs on at its source."""
         raise NotImplementedError
@@ -68,28 +71,42 @@ class Contender:
     def forget(self, host):
         """Nothing of a VM that left `host` may be left there: the next move to it is a first one."""
 
-    def move(self, vm, source, destination, options):
-        """Moves a VM; measures it. Returns the meter and what it measured."""
-        hosts = [self.lab[source], self.lab[destination]]
+    def move(self, vm, source, destination, options, *, meanwhile=None, patience_s=PATIENCE_S):
+        """Moves a VM; measures it. Returns the meter and what it measured.
+
+        meanwhile: called once the command runs; what it returns, a dictionary, is part of it. With
+        it a move may fail: that is then a result like others.
+        """
         words = self.command(vm, source, destination, options)
-        gauge = meter.Meter(hosts, [self.groups[h] for h in (source, destination)],
+        gauge = meter.Meter([self.groups[h] for h in (source, destination)],
                             [self.daemons[h] for h in (source, destination)])
         process = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                                    stderr=subprocess.PIPE, text=True)
-        completed = True
+        sample = {"resumed_ms": None}
+        if meanwhile:
+            sample |= meanwhile(process)
         try:
-            output, errors = process.communicate(timeout=PATIENCE_S)
+            output, errors = process.communicate(timeout=patience_s)
+            given_up = False
         except subprocess.TimeoutExpired:
             self.abort(vm, source)
             output, errors = process.communicate(timeout=PATIENCE_S)
-            completed = process.returncode == 0  # it may have ended just then
-        sample = gauge.stop()
-        if completed and process.returncode != 0:
+            given_up = process.returncode != 0  # else it ended just then
+        sample |= gauge.stop()
+        completed = process.returncode == 0
+        if not completed and not given_up and not meanwhile:
             raise MoveFailed(f"{self.name}: {' '.join(map(str, words))}\n{output}{errors}")
-        sample["completed"] = completed
         sample |= self.account(output, vm, destination) if completed else \
             {"inside_ms": None, "verified": False}
-        return gauge, sample
+        outcome = "completed" if completed else "given up" if given_up else "failed"
+        return gauge, sample | {"completed": completed, "outcome": outcome,
+                                "error": "" if completed else last_line(errors)}
+
+
+def last_line(text):
+    """What a command said at its end."""
+    lines = text.strip().splitlines()
+    return lines[-1] if lines else ""
 
 
 class Mudanza(Contender):
@@ -97,7 +114,8 @@ class Mudanza(Contender):
 
     def __init__(self, lab, name="mudanza"):
         super().__init__(lab, name)
-        self.agents = {host: lab.agent(host, emulator=paths.QEMU_10, qemu_user="root")
+        self.agents = {host: lab.agent(host, emulator=paths.QEMU_10, qemu_user="root",
+                                       address="0.0.0.0")
                        for host in "AB"}
         lab.pair(*self.agents.values())
         self.count({host: agent.process.pid for host, agent in self.agents.items()})
@@ -119,6 +137,11 @@ class Mudanza(Contender):
     def command(self, vm, source, destination, options):
         return self.agents[source].command("migrate", vm, destination, "--persistent",
                                            "--undefine-source", "--json", *options)
+
+    def tell_address(self, host, peer, address):
+        other = self.agents[peer]
+        self.agents[host].call("AddHost", name=peer, address=address, port=other.port,
+                               fingerprint=other.fingerprint)
 
     def abort(self, vm, source):
         self.agents[source].run("abort", vm)

@@ -59,10 +59,13 @@ def peak_mib(pid):
     raise RuntimeError(f"process {pid} shows no VmHWM")
 
 
-def sent_bytes(host):
-    """Bytes that left a host by its link."""
-    text = host.run("cat", "/sys/class/net/eth0/statistics/tx_bytes", capture_output=True).stdout
-    return int(text)
+def sent_bytes(pid):
+    """Bytes that left a process's host by its link."""
+    for line in Path(f"/proc/{pid}/net/dev").read_text(encoding="ascii").splitlines():
+        name, _, counters = line.partition(":")
+        if name.strip() == "eth0":
+            return int(counters.split()[8])
+    raise RuntimeError(f"process {pid} has no eth0")
 
 
 def work_rate(lines, counter, begin_ns, end_ns):
@@ -83,15 +86,15 @@ def work_rate(lines, counter, begin_ns, end_ns):
 class Meter:
     """One move: created just before its command, `stop` just after it.
 
-    hosts: both, source first; groups: their CpuGroups; daemons: pids of the agents or libvirtds.
+    groups: the CpuGroups of both hosts; daemons: pids of the agents or libvirtds there.
     """
 
-    def __init__(self, hosts, groups, daemons):
-        self._hosts, self._groups, self._daemons = hosts, groups, daemons
+    def __init__(self, groups, daemons):
+        self._groups, self._daemons = groups, daemons
         for pid in daemons:
             forget_peak(pid)
         self._cpu = self._cpu_now()
-        self._sent = [sent_bytes(host) for host in hosts]
+        self._sent = [sent_bytes(pid) for pid in daemons]
         self.wall_ns = time.time_ns()  # the listener's clock
         self._began = time.monotonic_ns()
 
@@ -106,7 +109,7 @@ class Meter:
         total_ns = time.monotonic_ns() - self._began
         self.end_wall_ns = time.time_ns()
         cpu = self._cpu_now()
-        sent = [sent_bytes(host) for host in self._hosts]
+        sent = [sent_bytes(pid) for pid in self._daemons]
         return {"total_ms": total_ns / 1e6,
                 "wire_mib": sum(b - a for a, b in zip(self._sent, sent)) / (1 << 20),
                 "cpu_s": cpu[0] - self._cpu[0],

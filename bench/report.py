@@ -7,6 +7,7 @@ from . import results
 from .plots import Plot
 
 PLOTTED = ("total_ms", "downtime_ms", "wire_mib", "cpu_s")
+CUT_PLOTTED = ("total_ms", "resumed_ms")
 TABLED = tuple(results.MEASURES)
 STYLE = """
 body { font: 15px/1.5 sans-serif; color: #22303c; max-width: 1340px; margin: 2em auto; padding: 0 1em }
@@ -23,12 +24,12 @@ thead th { border-bottom: 1px solid #b9bec6; vertical-align: bottom; font-weight
 def plots(entry):
     """The plots of a case, by measure."""
     drawn = {}
-    for measure in PLOTTED:
+    cut = any(v is not None for v in entry["mudanza"]["samples"]["resumed_ms"])
+    for measure in CUT_PLOTTED if cut else PLOTTED:
         unit, title = results.MEASURES[measure]
         rows = []
         for name, result in results.contenders(entry).items():
-            note = f"{result['given_up']} of {result['moves']} given up" \
-                if result["given_up"] and measure in ("total_ms", "downtime_ms") else None
+            note = results.troubles(result) if measure in ("total_ms", "downtime_ms") else ""
             rows.append((name, result["median"][measure], result["samples"][measure], note))
         drawn[measure] = Plot(f"{title}, {unit}", unit, rows).svg()
     return drawn
@@ -42,9 +43,8 @@ def _ratios(entry):
         parts = [f"{results.MEASURES[m][1]} <b>{r:.2f}</b>"
                  for m in ("total_ms", "downtime_ms", "wire_mib", "cpu_s")
                  if (r := results.ratio(own, result, m)) is not None]
-        if result["given_up"]:
-            parts.append(f"{escape(name)} never ended: given up in {result['given_up']} of "
-                         f"{result['moves']} moves")
+        if trouble := results.troubles(result):
+            parts.append(f"{escape(name)}: {escape('; '.join([trouble, *result['errors']]))}")
         lines.append(f"<li>mudanza / {escape(name)}: {', '.join(parts)}</li>")
     return f"<ul>{''.join(lines)}</ul>"
 

@@ -13,6 +13,7 @@ MEASURES = {
     "cpu_s": ("s", "CPU, both hosts"),
     "daemon_cpu_s": ("s", "CPU of the daemons"),
     "daemon_mib": ("MiB", "daemon's peak memory"),
+    "resumed_ms": ("ms", "data again after the link's return"),
     "work_per_s": ("/s", "guest's work"),
     "work_share": ("", "guest's work, of what it was before"),
 }
@@ -32,7 +33,9 @@ def digest(samples):
     return {"median": {m: rounded(statistics.median(v)) if v else None for m, v in known.items()},
             "samples": values,
             "moves": len(samples),
-            "given_up": sum(not s["completed"] for s in samples),
+            "given_up": sum(s["outcome"] == "given up" for s in samples),
+            "failed": sum(s["outcome"] == "failed" for s in samples),
+            "errors": sorted({s["error"] for s in samples if s["error"]}),
             "verified": sum(s["verified"] for s in samples)}
 
 
@@ -56,6 +59,13 @@ def spread(result, measure):
             f"[{min(values):.{digits}f}-{max(values):.{digits}f}]")
 
 
+def troubles(result):
+    """How many moves did not complete, in words; empty when all did."""
+    parts = [f"{result[how]} of {result['moves']} {text}"
+             for how, text in (("given_up", "given up"), ("failed", "failed")) if result[how]]
+    return ", ".join(parts)
+
+
 def ratio(own, peer, measure):
     """Median of one by median of the other; None when either has none or the peer's is 0."""
     ours, theirs = own["median"][measure], peer["median"][measure]
@@ -76,9 +86,7 @@ def table(name, results):
     own = results["mudanza"]
     for contender, result in contenders(results).items():
         cells = "".join(f"{spread(result, m):>24}" for m in shown)
-        given_up = f"  {result['given_up']} of {result['moves']} given up" \
-            if result["given_up"] else ""
-        lines.append(f"  {contender:20}{cells}{given_up}")
+        lines.append(f"  {contender:20}{cells}  {troubles(result)}".rstrip())
     for contender, result in contenders(results).items():
         if contender.startswith("mudanza"):
             continue

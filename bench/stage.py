@@ -61,12 +61,13 @@ class Moving:
         goal = self.heart.last["t"] + SETTLE_MS
         self.heart.wait(lambda h: h.last["t"] >= goal, LISTEN_S)
 
-    def move(self, options):
-        """One move to the other host; what it cost and what the guest felt."""
+    def move(self, options, **how):
+        """One move to the other host; what it cost and what the guest felt. how: as for
+        Contender.move."""
         destination = other(self.at)
         heart, counter = self.heart, cases.GUESTS[self.kind].work
         first = len(heart.beats) - 1
-        gauge, sample = self.system.move(self.name, self.at, destination, options)
+        gauge, sample = self.system.move(self.name, self.at, destination, options, **how)
         if sample["completed"]:
             self.at = destination
             there = self.addresses[destination]
@@ -160,6 +161,7 @@ class Stage:
 def in_words(sample):
     """One sample in a line."""
     if not sample["completed"]:
-        return f"given up after {sample['total_ms'] / 1000:.0f} s, {sample['wire_mib']:.0f} MiB"
+        return (f"{sample['outcome']} after {sample['total_ms'] / 1000:.0f} s, "
+                f"{sample['wire_mib']:.0f} MiB {sample['error']}")
     return (f"{sample['total_ms']:.0f} ms, downtime {sample['downtime_ms']:.0f} ms, "
             f"{sample['wire_mib']:.1f} MiB")

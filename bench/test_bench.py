@@ -23,9 +23,11 @@ def program(name):
     return module
 
 
-def sample(completed=True, **values):
+def sample(completed=True, outcome=None, **values):
     """A sample in which every measure is 1 but for the given ones."""
-    return {m: 1.0 for m in results.MEASURES} | {"completed": completed, "verified": False} | values
+    return {m: 1.0 for m in results.MEASURES} | values | {
+        "completed": completed, "outcome": outcome or ("completed" if completed else "given up"),
+        "error": "", "verified": False}
 
 
 def entry(**contenders):
@@ -52,6 +54,9 @@ class Results(unittest.TestCase):
         self.assertIsNone(never["median"]["downtime_ms"])
         self.assertEqual(results.spread(never, "downtime_ms"), "-")
         self.assertIsNone(results.ratio(result, never, "downtime_ms"))
+        self.assertEqual(results.troubles(result), "1 of 2 given up")
+        broken = results.digest([sample(False, "failed", downtime_ms=None)])
+        self.assertEqual(results.troubles(broken), "1 of 1 failed")
 
     def test_ratio(self):
         own, peer = results.digest([sample(wire_mib=5)]), results.digest([sample(wire_mib=20)])
@@ -59,7 +64,7 @@ class Results(unittest.TestCase):
 
     def test_phases_are_those_of_completed_moves(self):
         reports = [{phase: ms for phase in results.PHASES} for ms in (10, 30, 20)]
-        samples = [sample(report=r) for r in reports] + [sample(False)]
+        samples = [sample() | {"report": r} for r in reports] + [sample(False)]
         self.assertEqual(results.phases(samples), {phase: 20 for phase in results.PHASES})
         self.assertEqual(results.phases([sample(False)]), {})
 
@@ -103,7 +108,7 @@ class Report(unittest.TestCase):
 
     def test_page_says_what_never_ended(self):
         page = report.page(self.everything)
-        self.assertIn("virsh never ended", page)
+        self.assertIn("virsh: 1 of 1 given up", page)
         self.assertIn("T &lt;1&gt;", page)
 
     def test_readme(self):
