@@ -35,11 +35,6 @@ class Contender:
         for host, pid in daemons.items():
             self.groups[host].add(pid)
 
-    def close(self):
-        """After the lab's end, with which all processes are gone."""
-        for group in self.groups.values():
-            group.close()
-
     def start(self, host, vm, xml):
         raise NotImplementedError
 

@@ -21,11 +21,14 @@ def _cgroup2():
 
 
 class CpuGroup:
-    """A control group that only accounts; close it when its processes are gone."""
+    """A control group that only accounts; close_all() when the processes of all are gone."""
+
+    _open = []
 
     def __init__(self, name):
         self.path = _cgroup2() / name
         self.path.mkdir()
+        self._open.append(self)
 
     def add(self, pid):
         """A process, and all that it starts from now on."""
@@ -36,8 +39,11 @@ class CpuGroup:
         text = (self.path / "cpu.stat").read_text(encoding="ascii")
         return int(text.split()[text.split().index("usage_usec") + 1]) / 1e6
 
-    def close(self):
-        self.path.rmdir()
+    @classmethod
+    def close_all(cls):
+        """Removes the groups; their processes have ended."""
+        while cls._open:
+            cls._open.pop().path.rmdir()
 
 
 def process_seconds(pid):
