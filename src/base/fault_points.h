@@ -42,7 +42,7 @@
     POINT(SOURCE_END_BEFORE, "source-end-before", "source", "handover", 1,                         \
           "QEMU says completed; END is about to be sent.")                                         \
     POINT(SOURCE_END_AFTER, "source-end-after", "source", "handover", 1,                           \
-          "END was handed to the network; the answer is awaited.")                                 \
+          "END has arrived; the answer is awaited.")                                               \
     POINT(SOURCE_ASK, "source-ask", "source", "handover", 1,                                       \
           "In doubt: the destination is about to be asked for the outcome.")                       \
     POINT(SOURCE_ANSWERED, "source-answered", "source", "handover", 1,                             \

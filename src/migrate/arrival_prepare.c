@@ -139,11 +139,10 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
         begin_dictionary(a, domain, json_opt_string(parameters, "dictionary_key", NULL), err) < 0 ||
         write_journal(a, domain, err) < 0) {
         domain_free(domain);
-        arrival_finish(a);
-        return -1;
-    }
-    if (begin(a, domain, json_object_get(parameters, "capabilities"), err) == 0)
+    } else if (begin(a, domain, json_object_get(parameters, "capabilities"), err) == 0) {
         return 0;
+    }
+    /* A write that failed may have come to the disk all the same. */
     journal_delete(context->store, job, false, NULL);
     arrival_finish(a);
     return -1;

@@ -52,6 +52,16 @@ static int end_qemu(struct migration *m, struct error **err)
     }
 }
 
+/* An agent that dies from here on leaves the word on how the move ended. */
+static void store_report(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    m->phase_ns[PHASE_COUNT] = clock_now_ns();
+    CLEANUP_JSON json_t *report = report_make(m, OUTCOME_COMPLETED, NULL);
+    if (store_report_put(m->context->store, m->vm->name, report, &err) < 0)
+        log_error(m->vm->name, "%s", err->message);
+}
+
 /* May the definition here go? Only once the destination has stored what it was to store. */
 static int await_stored(struct migration *m, bool *undefine, struct error **err)
 {
@@ -91,6 +101,7 @@ int confirm_run(struct migration *m, struct error **err)
     keep_ram(m);
     if (end_qemu(m, err) < 0 || await_stored(m, &undefine, err) < 0)
         return -1;
+    store_report(m);
     CLEANUP_ERROR struct error *why = NULL;
     if ((undefine && fault_point(FAULT_SOURCE_DEFINITION_DROP, &why) < 0) ||
         fault_point(FAULT_SOURCE_DONE_BEFORE, &why) < 0 ||

@@ -134,6 +134,9 @@ int post_copy_finish(struct migration *m, struct error **err);
 
 json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
                     const struct error *why);
+/* Stores the report of a move that died with its agent before anything was decided. */
+int report_store_void(struct migrate_context *context, struct vm *vm,
+                      const struct journal_entry *entry, struct error **err);
 json_t *progress_make(const struct migration *m);
 
 /* Waits until the destination has loaded everything. */

@@ -31,6 +31,9 @@ static void recover_source(struct migrate_context *context, struct vm *vm,
             qmp_execute(vm->qmp, "cont", NULL, NULL, err);
     }
     log_info(entry->name, "its move to %s is void; it runs on here", entry->peer_name);
+    CLEANUP_ERROR struct error *problem = NULL;
+    if (vm && report_store_void(context, vm, entry, &problem) < 0)
+        log_error(entry->name, "%s", problem->message);
     forget(context, entry);
 }
 

@@ -17,6 +17,7 @@
 #include <sys/socket.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 
 /* One read from QEMU. Larger pieces gain nothing measurable; smaller ones cost system calls. */
@@ -126,6 +127,8 @@ static int decode(struct relay *relay, const struct block *block, struct error *
 {
     switch (block->kind) {
     case RELAY_BYTES:
+        if (!relay->source && fault_point(FAULT_DESTINATION_BYTES, err) < 0)
+            return -1;
         return write_to_qemu(relay, block->data, block->size, err);
     case RELAY_END:
         return take_end(relay, block, err);
@@ -145,7 +148,7 @@ static int send_end(struct relay *relay, struct error **err)
         link_flush(relay->link, relay->stop_fd, DEADLINE_NEVER, err) < 0)
         return -1;
     set_flag(relay, &relay->status.ended);
-    return 0;
+    return fault_point(FAULT_SOURCE_END_AFTER, err);
 }
 
 /* QEMU has bytes for the peer, or closed its end. */

@@ -35,7 +35,7 @@ static void on_event(void *context, const char *name, const json_t *data, int64_
         vm->guest.migration_pass = (int)json_opt_int(data, "pass", vm->guest.migration_pass);
     }
     pthread_mutex_unlock(&vm->lock);
-    log_debug(vm->name, "QEMU event %s", name);
+    log_debug(vm->name, "QEMU event %s %s", name, json_opt_string(data, "status", ""));
     fd_event_signal(vm->changed_fd);
 }
 

@@ -11,6 +11,7 @@ import json
 import socket
 import threading
 import time
+from pathlib import Path
 
 import heartbeat  # noqa: F401  (tests/lib has put the guests' folder on the path)
 
@@ -99,7 +100,8 @@ class Session:
                 return self._answers[number]["running"]
             if not self.alive:
                 return False
-        raise TimeoutError(f"QEMU {self.pid} on {self.host} does not answer")
+        raise TimeoutError(f"QEMU {self.pid} on {self.host} does not answer; its threads wait in "
+                           f"{_waits(self.pid)}")
 
     def close(self):
         try:
@@ -181,6 +183,16 @@ class Oracle:
         self._thread.join()
         for session in self.sessions:
             session.close()
+
+
+def _waits(pid):
+    """What the threads of a process wait for in the kernel, by name."""
+    found = []
+    for task in Path(f"/proc/{pid}/task").iterdir():
+        name, where, call = ((task / file).read_text().strip() for file in
+                             ("comm", "wchan", "syscall"))
+        found.append(f"{name}: {where} ({call})")
+    return found
 
 
 def _alive(pid):
