@@ -14,7 +14,7 @@
 #include "base/text.h"
 
 #define CONFIG_FILE_MAX       65536
-#define SECONDS_MAX           (24 * 3600)
+#define SECONDS_MAX           ((int64_t)24 * 3600)
 #define DICTIONARY_MEMORY_MIN ((int64_t)1 << 20)
 
 /* What holds when nobody says otherwise. Heartbeats come four times in the silence; a busy host

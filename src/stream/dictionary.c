@@ -352,7 +352,7 @@ struct dictionary *dictionary_new(const struct dictionary_options *options,
                                   struct ram_source *const *sources, size_t n, struct error **err)
 {
     struct dictionary *d = calloc(1, sizeof(*d));
-    struct ram_source **own = calloc(n + 1, sizeof(*own));
+    struct ram_source **own = calloc(n + 1, sizeof(struct ram_source *));
     if (!d || !own || n > DICTIONARY_SOURCES_MAX) {
         free(d);
         free(own);
@@ -361,7 +361,7 @@ struct dictionary *dictionary_new(const struct dictionary_options *options,
         error_set(err, ERROR_SYSTEM, "dictionary: out of memory, or of numbers for %zu VMs", n);
         return NULL;
     }
-    memcpy(own, sources, n * sizeof(*own));
+    memcpy(own, sources, n * sizeof(struct ram_source *));
     d->sources = own;
     d->n_sources = n;
     d->last = &d->first;

@@ -9,7 +9,7 @@
 #define PROBES      7
 #define PROBE_BITS  9 /* of a position in a line */
 #define FLAG_LAST   1u
-#define LINE_BITS   (PAGE_FILTER_LINE_SIZE * 8)
+#define LINE_BITS   ((size_t)PAGE_FILTER_LINE_SIZE * 8)
 #define LINES_MAX   (PAGE_FILTER_PART_PAGES * BITS_A_PAGE / LINE_BITS + 1)
 
 _Static_assert(1 << PROBE_BITS == LINE_BITS && PROBES * PROBE_BITS <= 64, "positions in a line");
@@ -159,6 +159,11 @@ int page_filter_take(struct page_filter *filter, const uint8_t *part, size_t siz
 bool page_filter_complete(const struct page_filter *filter)
 {
     return filter->complete;
+}
+
+bool page_filter_empty(const struct page_filter *filter)
+{
+    return filter->n_parts == 0;
 }
 
 bool page_filter_has(const struct page_filter *filter, const uint8_t hash[PAGE_HASH_SIZE])

@@ -16,7 +16,7 @@
 #include "stream/page_hash.h"
 
 #define PAGE_FILTER_HEADER_SIZE 8
-#define PAGE_FILTER_LINE_SIZE   64
+#define PAGE_FILTER_LINE_SIZE   ((size_t)64)
 #define PAGE_FILTER_PART_PAGES  ((size_t)1 << 20) /* hashes in one part, at most */
 /* The largest part: fits into one block of the link. */
 #define PAGE_FILTER_PART_MAX                                                                       \
@@ -39,6 +39,8 @@ int page_filter_take(struct page_filter *filter, const uint8_t *part, size_t siz
                      struct error **err);
 /* The last part is there. */
 bool page_filter_complete(const struct page_filter *filter);
+/* No part that holds pages is there: hashes need not be made for it. */
+bool page_filter_empty(const struct page_filter *filter);
 /* May the destination have this page? */
 bool page_filter_has(const struct page_filter *filter, const uint8_t hash[PAGE_HASH_SIZE]);
 

@@ -43,6 +43,7 @@ static void test_all_that_is_in_passes_and_little_else(void **state)
     struct page_filter *filter = page_filter_new(LIMIT);
     take(filter, hashes, FIRST, false);
     assert_false(page_filter_complete(filter));
+    assert_false(page_filter_empty(filter));
     take(filter, hashes + FIRST * PAGE_HASH_SIZE, SECOND, false);
     take(filter, NULL, 0, true);
     assert_true(page_filter_complete(filter));
@@ -60,6 +61,9 @@ static void test_an_empty_filter_lets_nothing_pass(void **state)
     (void)state;
     CLEANUP_FREE uint8_t *hashes = make_hashes(0, 100);
     struct page_filter *filter = page_filter_new(LIMIT);
+    assert_true(page_filter_empty(filter));
+    take(filter, NULL, 0, true);
+    assert_true(page_filter_empty(filter));
     for (size_t i = 0; i < 100; i++)
         assert_false(page_filter_has(filter, hashes + i * PAGE_HASH_SIZE));
     page_filter_free(filter);
