@@ -37,10 +37,16 @@ static int commit(struct migration *m, struct error **err)
     pthread_mutex_unlock(&m->lock);
     if (cancelled)
         return error_set(err, ERROR_CANCELLED, "cancelled");
+    const struct relay_status before = relay_status(m->relay);
+    int64_t begin_ns = clock_now_ns();
     if (fault_point(FAULT_SOURCE_COMMIT_BEFORE, err) < 0 ||
         journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_COMMITTED, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
     m->committed = true;
+    log_debug(
+        m->vm->name, "COMMIT was written in %lld us; the stream went on from %llu to %llu bytes",
+        (long long)(clock_now_ns() - begin_ns) / 1000, (unsigned long long)before.stream_bytes,
+        (unsigned long long)relay_status(m->relay).stream_bytes);
     fault_pass(FAULT_SOURCE_COMMIT_AFTER);
     return 0;
 }

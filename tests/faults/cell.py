@@ -27,6 +27,8 @@ SLOW_FROM, TRICKLE = "source-commit-after", "8mbit"
 #: For a KVM that emulates each instruction.
 SLOW = "mem=64K fill=64K heartbeat=20"
 DISK = 1 * MIB
+#: Seconds: shorter than what an administrator would choose, longer than a busy machine's hiccups.
+DEADLINES = ("--peer-silence", "5", "--peer-lost", "10")
 #: From the end of the fault to a known outcome; the longest deadline of an agent is 60 s.
 SETTLE = 150
 WRITE = 101  # the byte of QEMU's lock for writing to an image
@@ -132,7 +134,7 @@ class CellCase(MoveCase):
         self.addCleanup(self.faults.close)
         self.a, self.b = (self.lab.agent(
             host, emulator=self.oracle.emulator(host, emulator),
-            options=("--log-level", "debug",
+            options=("--log-level", "debug", *DEADLINES,
                      *(("--fault", text, "--fault-socket", self.faults.path) if text else ())))
             for host, emulator, text in zip("AB", self.cell.emulators, self.cell.faults))
         self.lab.pair()

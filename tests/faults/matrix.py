@@ -74,7 +74,7 @@ TWICE = [
     ("source-rollback:kill", "source-copy:error,source-rollback:kill", "", "", "", "back"),
     ("source-rollback:cut", "source-copy:error,source-rollback:cut", "", "", "", "back"),
     ("source-resumed:kill", "source-copy:error,source-resumed:kill", "", "", "", "back"),
-    ("source-resumed:cut", "source-copy:error,source-resumed:cut=1500", "", "", "", "back"),
+    ("source-resumed:cut", "source-copy:error,source-resumed:cut", "", "", "", "back"),
     ("source-aborted-before:kill", "source-copy:error,source-aborted-before:kill", "", "", "",
      "back"),
     ("source-aborted-after:kill", "source-copy:error,source-aborted-after:kill", "", "", "",
