@@ -17,6 +17,11 @@ _mudanza_commands() {
         done | sort -u
 }
 
+# The second words of commands whose first word is a command itself: "resolve" after "job".
+_mudanza_seconds() {
+    "${program[@]}" --help 2>/dev/null | sed -nE '/^Commands:/,/^$/s/^  '"$1"' ([a-z]+)  +.*/\1/p'
+}
+
 # What the operand of a command is called: the words from the usage line.
 _mudanza_operands() {
     "${program[@]}" "$@" --help 2>/dev/null |
@@ -61,6 +66,9 @@ _mudanza_read() {
                 command+=("$word")
                 [[ -z $group && -z $(_mudanza_operands "$word") &&
                     -n $(_mudanza_commands "$word") ]] && group=$word
+            elif ((operands == 0 && ${#command[@]} == 1)) &&
+                _mudanza_seconds "${command[0]}" | grep -qx -- "$word"; then
+                command+=("$word")
             else
                 ((operands++))
             fi
@@ -86,6 +94,10 @@ _mudanza() {
     else
         read -r -a names < <(_mudanza_operands "${command[@]}")
         _mudanza_offer "${names[operands]-}"
+        if ((operands == 0 && ${#command[@]} == 1)); then
+            words=$(_mudanza_seconds "${command[0]}")
+            mapfile -t -O "${#COMPREPLY[@]}" COMPREPLY < <(compgen -W "$words" -- "$current")
+        fi
     fi
 }
 

@@ -267,6 +267,7 @@ static const struct varlink_method_entry methods[] = {
     {"Migrate", api_migrate},
     {"GetJob", api_get_job},
     {"AbortJob", api_abort_job},
+    {"ResolveJob", api_resolve_job},
 };
 
 struct varlink_service *api_new(struct agent *agent, struct error **err)

@@ -19,6 +19,6 @@ struct varlink_service *api_new(struct agent *agent, struct error **err);
 int api_need_change(const struct varlink_call *call, struct error **err);
 
 /* api_migrate.c */
-varlink_method api_migrate, api_get_job, api_abort_job;
+varlink_method api_migrate, api_get_job, api_abort_job, api_resolve_job;
 
 #endif

@@ -84,6 +84,38 @@ int api_get_job(void *context, struct varlink_call *call, json_t **reply, struct
     return result;
 }
 
+/* Waits for the report of a move that was told how to end. Puts `m`. */
+static int await_report(struct migration *m, json_t **reply)
+{
+    unsigned sequence = 0;
+    json_t *report = NULL;
+    while (!report) {
+        json_t *progress = NULL;
+        migration_follow(m, &sequence, FOLLOW_MS, &progress, &report);
+        json_decref(progress);
+    }
+    migration_put(m);
+    *reply = json_pack("{s:o}", "report", report);
+    return 0;
+}
+
+int api_resolve_job(void *context, struct varlink_call *call, json_t **reply, struct error **err)
+{
+    struct agent *agent = context;
+    const char *vm = json_opt_string(call->parameters, "vm", "");
+    if (api_need_change(call, err) < 0)
+        return -1;
+    struct migration *m = migration_find(&agent->migrate, vm);
+    if (!m) {
+        error_set(err, ERROR_STATE, "VM %s: no move of it is in doubt here", vm);
+        return error_hint(err, "the host it was moved from decides");
+    }
+    if (migration_decide(m, json_opt_bool(call->parameters, "runs_here", false), err) == 0)
+        return await_report(m, reply);
+    migration_put(m);
+    return -1;
+}
+
 int api_abort_job(void *context, struct varlink_call *call, json_t **reply, struct error **err)
 {
     struct agent *agent = context;
@@ -97,15 +129,8 @@ int api_abort_job(void *context, struct varlink_call *call, json_t **reply, stru
     }
     int result = migration_cancel(m, err);
     fault_pass(FAULT_SOURCE_CANCEL);
-    unsigned sequence = 0;
-    json_t *report = NULL;
-    while (result == 0 && !report) {
-        json_t *progress = NULL;
-        migration_follow(m, &sequence, FOLLOW_MS, &progress, &report);
-        json_decref(progress);
-    }
+    if (result == 0)
+        return await_report(m, reply);
     migration_put(m);
-    if (report)
-        *reply = json_pack("{s:o}", "report", report);
-    return result;
+    return -1;
 }

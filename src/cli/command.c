@@ -9,25 +9,11 @@
 
 /* In the order of --help. */
 const struct command *const command_table[] = {
-    &command_define,
-    &command_undefine,
-    &command_list,
-    &command_dumpxml,
-    &command_start,
-    &command_shutdown,
-    &command_destroy,
-    &command_suspend,
-    &command_resume,
-    &command_state,
-    &command_id,
-    &command_host_add,
-    &command_host_list,
-    &command_host_remove,
-    &command_migrate,
-    &command_job,
-    &command_abort,
-    &command_demo,
-    NULL,
+    &command_define,      &command_undefine,    &command_list,    &command_dumpxml,
+    &command_start,       &command_shutdown,    &command_destroy, &command_suspend,
+    &command_resume,      &command_state,       &command_id,      &command_host_add,
+    &command_host_list,   &command_host_remove, &command_migrate, &command_job,
+    &command_job_resolve, &command_abort,       &command_demo,    NULL,
 };
 
 const struct option_spec command_common[] = {
@@ -50,11 +36,14 @@ static bool names(const struct command *command, const char *first, const char *
 bool command_is_group(const char *word)
 {
     size_t length = strlen(word);
-    for (size_t i = 0; command_table[i]; i++)
-        if (strncmp(command_table[i]->name, word, length) == 0 &&
-            command_table[i]->name[length] == ' ')
-            return true;
-    return false;
+    bool group = false;
+    for (size_t i = 0; command_table[i]; i++) {
+        if (strcmp(command_table[i]->name, word) == 0)
+            return false;
+        group |= strncmp(command_table[i]->name, word, length) == 0 &&
+                 command_table[i]->name[length] == ' ';
+    }
+    return group;
 }
 
 /* Sets the error for a command that does not exist, with the nearest one as its hint. */
@@ -78,6 +67,11 @@ static void unknown(const char *first, const char *second, struct error **err)
 const struct command *command_find(int argc, char *const argv[], int *words, struct error **err)
 {
     const char *first = argv[0];
+    for (size_t i = 0; command_table[i] && argc > 1; i++)
+        if (names(command_table[i], first, argv[1])) {
+            *words = 2;
+            return command_table[i];
+        }
     bool group = command_is_group(first);
     const char *second = group && argc > 1 ? argv[1] : NULL;
     *words = group ? 2 : 1;

@@ -61,12 +61,14 @@ enum command_common_option {
 };
 
 /*
- * The command that argv[0] (and argv[1], for `host add`) names, and in *words how many of them.
+ * The command that argv[0] (and argv[1], for `host add`) names, and in *words how many of them. A
+ * command of two words goes before one of its first word alone: after `job`, an operand "resolve"
+ * needs `--` before it.
  * NULL with an error and, where one is near, a hint.
  */
 const struct command *command_find(int argc, char *const argv[], int *words, struct error **err);
 
-/* True when the word is the first of commands of two words. */
+/* True when the word is the first of commands of two words, and no command itself. */
 bool command_is_group(const char *word);
 
 /* How many operands a command needs, and may have at most. */

@@ -9,6 +9,7 @@ extern const struct command command_define, command_undefine, command_list, comm
 extern const struct command command_start, command_shutdown, command_destroy, command_suspend;
 extern const struct command command_resume, command_state, command_id;
 extern const struct command command_host_add, command_host_list, command_host_remove;
-extern const struct command command_migrate, command_job, command_abort, command_demo;
+extern const struct command command_migrate, command_job, command_job_resolve;
+extern const struct command command_abort, command_demo;
 
 #endif

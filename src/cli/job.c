@@ -43,6 +43,8 @@ static int show(const struct invocation *invocation, struct error **err)
         CLEANUP_TEXT struct text line = {0};
         bar_sentence(progress, json_number_value(json_object_get(progress, "percent")), &line);
         puts(line.data);
+        if (json_object_get(progress, "note"))
+            output_line(OUTPUT_TEXT, "%s", json_opt_string(progress, "note", ""));
     }
     return COMMAND_DONE;
 }

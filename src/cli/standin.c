@@ -339,6 +339,20 @@ static int abort_job(void *context, struct varlink_call *call, json_t **reply, s
     return reply_report(reply, make_report(vm, outcome, NULL));
 }
 
+/* Of "slow" nothing is in doubt; of the others it is, until now. */
+static int resolve_job(void *context, struct varlink_call *call, json_t **reply, struct error **err)
+{
+    const char *vm = enter(context, call, err);
+    if (!vm)
+        return -1;
+    if (strcmp(vm, "slow") == 0)
+        return error_set(err, ERROR_STATE, "slow: its move is not in doubt");
+    bool here = json_opt_bool(call->parameters, "runs_here", false);
+    bool answered = strcmp(vm, "late") == 0; /* the destination did, in the last moment */
+    return reply_report(
+        reply, make_report(vm, here == answered ? "completed" : "failed", "decided by hand"));
+}
+
 static const struct varlink_method_entry methods[] = {
     {"GetAgent", get_agent},
     {"List", list},
@@ -357,6 +371,7 @@ static const struct varlink_method_entry methods[] = {
     {"Migrate", migrate},
     {"GetJob", get_job},
     {"AbortJob", abort_job},
+    {"ResolveJob", resolve_job},
 };
 
 static void *serve(void *argument)

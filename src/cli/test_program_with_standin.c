@@ -128,7 +128,7 @@ static void test_json_is_one_object(void **state)
     struct fixture *fixture = *state;
     struct runner *runner = &fixture->runner;
     static const struct {
-        const char *arguments[6];
+        const char *arguments[7];
         int status;
         const char *member;
     } cases[] = {
@@ -150,6 +150,18 @@ static void test_json_is_one_object(void **state)
         {{"job", "slow", "--json"}, COMMAND_DONE, "progress"},
         {{"job", "web", "--json"}, COMMAND_FAILED, "error"},
         {{"job", "old", "--watch", "--json"}, COMMAND_FAILED, "report"},
+        {{"job", "--json", "--", "resolve"}, COMMAND_DONE, "progress"}, /* a VM of that name */
+        {{"job", "resolve", "old", "--json"}, COMMAND_USAGE, "error"},
+        {{"job", "resolve", "old", "--runs-here", "--runs-there", "--json"},
+         COMMAND_USAGE,
+         "error"},
+        {{"job", "resolve", "old", "--runs-here", "--json"},
+         COMMAND_FAILED,
+         "error"}, /* no doubt */
+        {{"job", "resolve", "web", "--runs-here", "-y", "--json"}, COMMAND_DONE, "reason"},
+        {{"job", "resolve", "web", "--runs-there", "-y", "--json"}, COMMAND_DONE, "outcome"},
+        {{"job", "resolve", "late", "--runs-here", "-y", "--json"}, COMMAND_FAILED, "outcome"},
+        {{"job", "resolve", "slow", "--runs-here", "-y", "--json"}, COMMAND_FAILED, "error"},
         {{"abort", "slow", "--json"}, COMMAND_DONE, "outcome"},
         {{"abort", "nobody", "--json"}, COMMAND_FAILED, "error"},
         {{"frobnicate", "--json"}, COMMAND_USAGE, "error"},

@@ -53,11 +53,11 @@ void vm_advise(const json_t *vms)
         if (strcmp(vm_state(vm), "in doubt") != 0)
             continue;
         CLEANUP_FREE char *name = output_clean(json_opt_string(vm, "name", "?"));
-        fprintf(
-            stderr,
-            "mudanza: warning: %s is in doubt: its move was cut off when either host could "
-            "have it\n"
-            "  it stays stopped here until the other host answers; 'mudanza job %s' says more\n",
-            name, name);
+        fprintf(stderr,
+                "mudanza: warning: %s is in doubt: its move was cut off when either host could "
+                "have it\n"
+                "  it stays stopped here until the other host answers; 'mudanza job %s' says more\n"
+                "  if that host is lost: 'man mudanza-job', A move in doubt\n",
+                name, name);
     }
 }

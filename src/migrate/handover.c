@@ -114,31 +114,51 @@ int handover_ask(struct store *store, const struct peer *peer, const char *job, 
     return error_set(err, ERROR_PEER, "host %s: not decided yet", peer->host.name);
 }
 
+/* Asks until there is an answer, or a person's decision. 1 owner, 0 aborted, with the reason in
+ * *err; -1 the agent ends. */
+static int await_outcome(struct migration *m, struct error **err)
+{
+    for (;;) {
+        CLEANUP_ERROR struct error *why = NULL;
+        int outcome = handover_ask(m->context->store, &m->peer, m->job, m->cancel_fd, &why);
+        if (outcome == 0)
+            error_set(err, ERROR_PEER, "host %s could not start the VM", m->peer.host.name);
+        if (outcome >= 0)
+            return outcome;
+        enum decision decision = decide_taken(m);
+        if (decision == DECISION_THERE) {
+            decide_there(m);
+            return 1;
+        }
+        if (decision == DECISION_HERE) {
+            if (decide_here(m, err) == 0)
+                return 0;
+            decide_open(m, true);
+            error_free(why);
+            why = STEAL(*err);
+        } else if (why->kind == ERROR_CANCELLED) { /* the journal remembers */
+            return error_move(err, STEAL(why));
+        }
+        migration_note(m, "in doubt, the VM stays paused here: %s; asking again", why->message);
+        fd_wait(m->cancel_fd, POLLIN, -1, clock_deadline_ns(ASK_AGAIN_MS), NULL);
+    }
+}
+
 int handover_resolve(struct migration *m, struct error **err)
 {
     vm_set_in_doubt(m->vm, true);
-    int outcome = -1;
-    while (outcome < 0) {
-        CLEANUP_ERROR struct error *why = NULL;
-        outcome = handover_ask(m->context->store, &m->peer, m->job, m->cancel_fd, &why);
-        if (outcome >= 0)
-            break;
-        if (why->kind == ERROR_CANCELLED) { /* the agent is ending: the journal remembers */
-            error_move(err, STEAL(why));
-            return -1;
-        }
-        migration_note(m, "in doubt, the VM stays paused here: %s; asking again", why->message);
-        if (fd_wait(m->cancel_fd, POLLIN, -1, clock_deadline_ns(ASK_AGAIN_MS), NULL) == 0)
-            return error_set(err, ERROR_CANCELLED, "the agent is ending");
-    }
+    decide_open(m, true);
+    int outcome = await_outcome(m, err);
+    decide_open(m, false);
+    if (outcome < 0)
+        return -1;
     vm_set_in_doubt(m->vm, false);
     if (outcome == 1) {
         m->remote.running_ns = clock_now_ns();
         return 0;
     }
-    /* Its durable word that it never ran the VM: it is ours again. */
-    m->committed = false;
-    return error_set(err, ERROR_PEER, "host %s could not start the VM", m->peer.host.name);
+    m->committed = false; /* it is ours again */
+    return -1;
 }
 
 /* Step 4, with everything that can go wrong on the way to it. */

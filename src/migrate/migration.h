@@ -76,6 +76,9 @@ void migration_put(struct migration *migration);
 void migration_follow(struct migration *migration, unsigned *sequence, int wait_ms,
                       json_t **progress, json_t **report);
 
+/* Decides a move in doubt, in the destination's place. ERROR_STATE when it is not in doubt. */
+int migration_decide(struct migration *migration, bool runs_here, struct error **err);
+
 /* Asks it to end. Refused (ERROR_STATE) once the handover is past the point of return. */
 int migration_cancel(struct migration *migration, struct error **err);
 

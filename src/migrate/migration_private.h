@@ -18,6 +18,9 @@ enum migrate_phase { PHASE_PLAN, PHASE_PREPARE, PHASE_COPY, PHASE_HANDOVER, PHAS
 
 enum migrate_outcome { OUTCOME_COMPLETED, OUTCOME_ABORTED, OUTCOME_FAILED, OUTCOME_IN_DOUBT };
 
+/* What a person decided about a move in doubt. */
+enum decision { DECISION_NONE, DECISION_HERE, DECISION_THERE };
+
 /* What the destination has told through Receive. */
 struct remote_view {
     bool loaded, running, failed;
@@ -79,6 +82,8 @@ struct migration {
     json_t *progress, *report;
     char *note;
     bool past_return; /* cancelling is refused */
+    bool in_doubt;    /* a decision is taken */
+    enum decision decision;
     bool cancelled;
     bool agent_ends; /* that is why */
 };
@@ -123,6 +128,16 @@ int handover_resolve(struct migration *m, struct error **err);
  * cannot be asked or has not decided. */
 int handover_ask(struct store *store, const struct peer *peer, const char *job, int cancel_fd,
                  struct error **err);
+
+/* decide.c. Decisions are taken from here on, or no more. */
+void decide_open(struct migration *m, bool in_doubt);
+/* Is there one? Also takes back the signal that told so. */
+enum decision decide_taken(struct migration *m);
+/* Writes down that the VM runs here: -1 when that failed and nothing has changed; 0 with the reason
+ * for the report in *err. */
+int decide_here(struct migration *m, struct error **err);
+/* The VM is the other host's, by decision. */
+void decide_there(struct migration *m);
 
 /* confirm.c: with m->closing, has closing.c go on. */
 void confirm_rest(struct migration *m);

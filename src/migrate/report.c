@@ -36,6 +36,8 @@ json_t *progress_make(const struct migration *m)
     if (m->downtime_estimate_ms >= 0)
         json_object_set_new(progress, "downtime_estimate_ms",
                             json_integer(m->downtime_estimate_ms));
+    if (m->in_doubt)
+        json_object_set_new(progress, "in_doubt", json_true());
     if (m->note)
         json_object_set_new(progress, "note", json_string(m->note));
     return progress;

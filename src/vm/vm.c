@@ -140,6 +140,11 @@ static int refuse_claimed(struct vm *vm, struct error **err)
     if (!vm->claim)
         return 0;
     error_set(err, ERROR_STATE, "VM %s is %s", vm->name, vm->claim);
+    if (vm->in_doubt)
+        return error_hint(err,
+                          "the other host may have it: `mudanza job %s` shows what it says; if it "
+                          "never answers again, see `mudanza job resolve --help`",
+                          vm->name);
     return error_hint(err, "wait until that is over, or end it with `mudanza abort %s`", vm->name);
 }
 

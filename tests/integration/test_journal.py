@@ -2,14 +2,16 @@
 """The durable steps of a handover, each with something in its way: the journal decides."""
 
 import contextlib
+import json
 import os
 import signal
 import sqlite3
+import subprocess
 
 from integration.test_restart import LONG, RestartCase
 from lib.follow import Follow
 from lib.guest import MIB
-from lib.moving import definition, journal_states
+from lib.moving import PATIENCE, definition, journal_states
 
 #: Long enough to act in the middle of the copy.
 SHORT = "mem=64K fill=1M heartbeat=20"
@@ -211,8 +213,8 @@ class Speechless(JournalCase):
         self.assert_at_a()
 
 
-class FoundOwner(JournalCase):
-    """After a crash of everything between J(OWNER) and `cont`: who has the VM?"""
+class CrashCase(JournalCase):
+    """Everything dies between J(OWNER) and `cont`."""
 
     def crash(self, *, qemu):
         """Both agents die in the copy; their records become those of a handover."""
@@ -228,6 +230,10 @@ class FoundOwner(JournalCase):
             with self.database(agent) as database:
                 (self.job,), = database.execute("SELECT job FROM journal").fetchall()
                 database.execute("UPDATE journal SET state = ?", (state,))
+
+
+class FoundOwner(CrashCase):
+    """Who has the VM?"""
 
     def test_gone_without_a_mark(self):
         """It never ran there."""
@@ -279,3 +285,87 @@ class FoundOwner(JournalCase):
         mark.touch()
         self.b.restart()
         self.assertFalse(os.path.exists(mark))
+
+
+class Decided(CrashCase):
+    """A move in doubt, shown as such, and decided by a person in place of a host that is silent."""
+
+    def in_doubt(self):
+        self.crash(qemu=False)
+        self.a.start()
+        self.await_that(lambda: "in doubt" in self.a.cli("job", "vm", json=False), "A asks B")
+
+    def resolve(self, *words):
+        return self.a.run("job", "resolve", "vm", *words)
+
+    def test_shown_and_kept(self):
+        self.in_doubt()
+        for _ in range(2):
+            self.assertEqual(self.a.vm("vm")["state"], "in_doubt")
+            self.assertTrue(self.a.cli("job", "vm")["progress"]["in_doubt"])
+            self.assertIn("in doubt", self.a.cli("list", json=False))
+            for word in "resume", "start", "destroy", "undefine":
+                self.assertIn("job resolve", self.a.cli_fails(word, "vm").stderr)
+            self.assertIn("point of return", self.a.cli_fails("abort", "vm").stderr)
+            self.a.restart()
+            self.await_that(lambda: "in doubt" in self.a.cli("job", "vm", json=False), "A asks B")
+        self.a.cli("host", "remove", "B", json=False)
+        self.await_that(lambda: "not known here any more" in self.a.cli("job", "vm", json=False),
+                        "A says what is missing")
+        self.a.cli("host", "add", "bee", self.lab["B"].address, self.b.fingerprint, json=False)
+        self.b.start()
+        self.await_closed()
+        self.a.cli("host", "remove", "bee", json=False)
+        self.a.cli("host", "add", "B", self.lab["B"].address, self.b.fingerprint, json=False)
+        self.assert_at_a()
+
+    def test_runs_here(self):
+        self.in_doubt()
+        result = self.resolve("--runs-here", "--yes", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        report = json.loads(result.stdout)
+        self.assertEqual(report["outcome"], "failed")
+        self.assertIn("decided by hand that it runs here", report["reason"])
+        self.assertEqual(self.states(self.a), [])
+        self.await_beats(self.heart, self.a)
+        self.assertNotEqual(self.resolve("--runs-there", "--yes").returncode, 0)
+        self.b.start()
+        self.await_closed()
+        self.assert_at_a()
+
+    def test_runs_there(self):
+        self.in_doubt()
+        result = self.resolve("--runs-there", "--yes", "--json")
+        self.assertEqual(result.returncode, 0, result.stderr)
+        report = json.loads(result.stdout)
+        self.assertEqual(report["outcome"], "completed")
+        self.assertIn("decided by hand that it runs there", report["warnings"][0])
+        self.assertEqual((self.a.qemus(), self.states(self.a)), ([], ["done"]))
+        self.assert_shut_off(self.a)
+        self.b.start()
+        self.await_closed()
+
+    def test_asks_first(self):
+        self.in_doubt()
+        refused = self.resolve("--runs-here")  # nobody to ask
+        self.assertEqual(refused.returncode, 1)
+        self.assertIn("--yes", refused.stderr)
+        for answer, status in ("yes", 1), ("vm", 0):
+            self.assertEqual(self.states(self.a), ["committed"])
+            ours, theirs = os.openpty()
+            process = self.a.popen("job", "resolve", "vm", "--runs-here", stdin=theirs,
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+            os.close(theirs)
+            os.write(ours, answer.encode() + b"\n")
+            _, said = process.communicate(timeout=PATIENCE)
+            os.close(ours)
+            self.assertEqual(process.returncode, status, said)
+            for words in "it runs twice", "both write to its disks", "host B":
+                self.assertIn(words, said)
+        self.await_beats(self.heart, self.a)
+
+    def test_not_in_doubt(self):
+        self.two_agents()
+        self.boot(self.a)
+        self.assertIn("in doubt", self.resolve("--runs-here", "--yes").stderr)
+        self.assertEqual(self.a.vm("vm")["state"], "running")
