@@ -85,7 +85,7 @@ static void assert_sources(struct keeper *keeper, const char *name, const char *
     const size_t n = keeper_sources(keeper, &vm, shares, sources, 8);
     char found[9] = "";
     for (size_t i = 0; i < n; i++) {
-        uint8_t page[PAGE_SIZE_BYTES], *to = page;
+        uint8_t page[PAGE_SIZE_BYTES] = {0}, *to = page;
         assert_true(sources[i]->ops->read_pages(sources[i]->context, &(uint32_t){0}, 1, &to));
         found[i] = (char)page[0];
         ram_source_free(sources[i]);

@@ -12,11 +12,12 @@
 #define STREAM_PAGE_HASH_H
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 #include "base/error.h"
 
-#define PAGE_SIZE_BYTES    4096
+#define PAGE_SIZE_BYTES    ((size_t)4096)
 #define PAGE_HASH_SIZE     16
 #define PAGE_HASH_KEY_SIZE 48 /* 32 of Poly1305, 16 of AES */
 

@@ -44,7 +44,7 @@ static void test_all_that_is_in_passes_and_little_else(void **state)
     take(filter, hashes, FIRST, false);
     assert_false(page_filter_complete(filter));
     assert_false(page_filter_empty(filter));
-    take(filter, hashes + FIRST * PAGE_HASH_SIZE, SECOND, false);
+    take(filter, hashes + (size_t)FIRST * PAGE_HASH_SIZE, SECOND, false);
     take(filter, NULL, 0, true);
     assert_true(page_filter_complete(filter));
     for (size_t i = 0; i < FIRST + SECOND; i++)

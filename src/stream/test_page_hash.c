@@ -62,8 +62,8 @@ static void test_chosen_pages_spread_over_a_table(void **state)
     struct page_hasher *hasher = page_hasher_new(&key, &err);
     uint8_t page[PAGE_SIZE_BYTES] = {0}, hash[PAGE_HASH_SIZE];
     unsigned chains[PAGE_HASH_SIZE][SLOTS] = {{0}};
-    for (uint16_t i = 0; i < PAGES; i++) {
-        memcpy(page + PAGE_SIZE_BYTES - 2, &i, sizeof(i));
+    for (uint32_t i = 0; i < PAGES; i++) {
+        memcpy(page + PAGE_SIZE_BYTES - 4, &i, sizeof(i));
         assert_true(page_hash(hasher, page, hash));
         for (size_t byte = 0; byte < PAGE_HASH_SIZE; byte++)
             chains[byte][hash[byte]]++;
