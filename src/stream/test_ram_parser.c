@@ -60,7 +60,7 @@ static void put_record(struct made *made, uint64_t kind, uint64_t address, const
     if (kind == RAM_RECORD_ZERO)
         put8(made, 0);
     for (unsigned i = 0; kind == RAM_RECORD_PAGE && i < RAM_PAGE_SIZE; i++)
-        put8(made, (uint8_t)(i * 7 + address));
+        put8(made, (uint8_t)(i + address));
 }
 
 static void put_part(struct made *made, uint8_t type)
