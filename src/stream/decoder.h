@@ -17,8 +17,9 @@
 
 struct decoder_options {
     uint32_t slots; /* as the encoder has */
-    /* Looks a hash up in this host's RAM: true when `page` holds that page now. NULL: never. */
-    bool (*lookup)(void *context, const uint8_t hash[PAGE_HASH_SIZE], uint8_t *page);
+    /* Looks `n` hashes, one after the other, up in this host's RAM: found[i] when to[i] holds that
+     * page now. NULL: never. */
+    void (*lookup)(void *context, const uint8_t *hashes, size_t n, uint8_t *const *to, bool *found);
     void *context;
 };
 

@@ -163,7 +163,8 @@ static void put_again(struct encoder *encoder, uint32_t slot, const uint8_t *pag
 static bool put_offered(struct encoder *encoder, const uint8_t *page)
 {
     struct window *window = encoder->open;
-    if (!encoder->hasher || encoder->urgent || window->offered == STREAM_WINDOW_PAGES_MAX)
+    if (!encoder->hasher || page_filter_empty(encoder->filter) || encoder->urgent ||
+        window->offered == STREAM_WINDOW_PAGES_MAX)
         return false;
     uint8_t *hash = window->hashes[window->offered];
     if (!page_hash(encoder->hasher, page, hash) || !page_filter_has(encoder->filter, hash))

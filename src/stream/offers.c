@@ -26,12 +26,20 @@ static int find_pages(struct offer *offer, const uint8_t *hashes,
     offer->pages = malloc((size_t)offer->count * RAM_PAGE_SIZE);
     if (!offer->pages)
         return error_set(err, ERROR_SYSTEM, "out of memory");
-    for (uint32_t i = 0; options->lookup && i < offer->count; i++)
-        if (options->lookup(options->context, hashes + (size_t)i * PAGE_HASH_SIZE,
-                            offer->pages + (size_t)offer->hits * RAM_PAGE_SIZE)) {
-            offer->found[i / 8] |= (uint8_t)(1u << i % 8);
-            offer->hits++;
-        }
+    uint8_t *to[STREAM_WINDOW_PAGES_MAX];
+    bool found[STREAM_WINDOW_PAGES_MAX] = {false};
+    for (uint32_t i = 0; i < offer->count; i++)
+        to[i] = offer->pages + (size_t)i * RAM_PAGE_SIZE;
+    if (options->lookup)
+        options->lookup(options->context, hashes, offer->count, to, found);
+    for (uint32_t i = 0; i < offer->count; i++) {
+        if (!found[i])
+            continue;
+        if (i != offer->hits)
+            memcpy(to[offer->hits], to[i], RAM_PAGE_SIZE);
+        offer->found[i / 8] |= (uint8_t)(1u << i % 8);
+        offer->hits++;
+    }
     uint8_t *smaller = realloc(offer->pages, (size_t)offer->hits * RAM_PAGE_SIZE + 1);
     if (smaller)
         offer->pages = smaller;

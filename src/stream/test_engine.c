@@ -145,15 +145,20 @@ struct host_ram {
     size_t count, gone; /* pages below `gone` are in the filter only */
 };
 
-static bool look_up(void *context, const uint8_t hash[PAGE_HASH_SIZE], uint8_t *page)
+static bool look_one_up(const struct host_ram *ram, const uint8_t *hash, uint8_t *page)
 {
-    const struct host_ram *ram = context;
     for (size_t i = ram->gone; i < ram->count; i++)
         if (memcmp(ram->hashes[i], hash, PAGE_HASH_SIZE) == 0) {
             memcpy(page, ram->pages + i * RAM_PAGE_SIZE, RAM_PAGE_SIZE);
             return true;
         }
     return false;
+}
+
+static void look_up(void *context, const uint8_t *hashes, size_t n, uint8_t *const *to, bool *found)
+{
+    for (size_t i = 0; i < n; i++)
+        found[i] = look_one_up(context, hashes + i * PAGE_HASH_SIZE, to[i]);
 }
 
 static void give_filter(struct engine *engine, const struct host_ram *ram)

@@ -28,11 +28,14 @@ static int on_emit(void *context, struct block *block, struct error **err)
 }
 
 /* Half of all pages are here. */
-static bool on_lookup(void *context, const uint8_t hash[PAGE_HASH_SIZE], uint8_t *page)
+static void on_lookup(void *context, const uint8_t *hashes, size_t n, uint8_t *const *to,
+                      bool *found)
 {
     (void)context;
-    memset(page, hash[1], RAM_PAGE_SIZE);
-    return hash[0] & 1;
+    for (size_t i = 0; i < n; i++, hashes += PAGE_HASH_SIZE) {
+        memset(to[i], hashes[1], RAM_PAGE_SIZE);
+        found[i] = hashes[0] & 1;
+    }
 }
 
 /* The input: kind, size (3 bytes), so many bytes; again and again. What a block announces more than
