@@ -22,7 +22,10 @@ struct ram_source *known_pages_ram(struct vm *vm, struct error **err)
     if (pidfd < 0)
         return NULL;
     struct memory_map *map = memory_locate(vm->qmp, vm->process.pid, vm->live->memory, err);
-    return map ? ram_source_process(map, STEAL_FD(pidfd)) : NULL;
+    if (map && memory_skip_absent(map, err) == 0)
+        return ram_source_process(map, STEAL_FD(pidfd));
+    memory_free(map);
+    return NULL;
 }
 
 /* --- siblings that run here --- */

@@ -123,6 +123,16 @@ struct memory_map *memory_locate(struct qmp *qmp, pid_t pid, uint64_t ram_bytes,
     return NULL;
 }
 
+int memory_skip_absent(struct memory_map *map, struct error **err)
+{
+    char path[64];
+    if (map->pagemap_fd >= 0)
+        return 0;
+    snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)map->pid);
+    map->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
+    return map->pagemap_fd < 0 ? error_errno(err, errno, "%s", path) : 0;
+}
+
 void memory_free(struct memory_map *map)
 {
     if (!map)

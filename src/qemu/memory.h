@@ -32,6 +32,12 @@ struct memory_map; /* immutable; may be read from several threads */
  */
 struct memory_map *memory_locate(struct qmp *qmp, pid_t pid, uint64_t ram_bytes,
                                  struct error **err);
+/*
+ * From now on pages that the process has not got in memory or in swap count as zero, whatever backs
+ * the RAM: for who may miss pages. Reading them would have the kernel make them, and a guest with
+ * RAM in files (memfd, huge pages) grow to its full size.
+ */
+int memory_skip_absent(struct memory_map *map, struct error **err);
 void memory_free(struct memory_map *map);
 
 uint64_t memory_size(const struct memory_map *map); /* bytes */

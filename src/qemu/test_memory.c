@@ -8,6 +8,7 @@
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
+#include <sys/stat.h>
 #include <sys/wait.h>
 
 #include "base/clock.h"
@@ -315,12 +316,43 @@ static void test_ram_of_another_size_or_name_is_refused(void **state)
     assert_int_equal(err->kind, ERROR_CORRUPT);
 }
 
+/* RAM in a file grows when a page is read that nobody has touched. */
+static void test_pages_that_are_not_there_are_not_made(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_CLOSE int fd = memfd_create("ram", MFD_CLOEXEC);
+    const size_t size = MIB;
+    assert_int_equal(ftruncate(fd, (off_t)size), 0);
+    uint8_t *ram = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+    assert_ptr_not_equal(ram, MAP_FAILED);
+    ram[5 * MEMORY_PAGE_SIZE] = 1;
+    ram[200 * MEMORY_PAGE_SIZE] = 2;
+    struct memory_map map = {
+        .pid = getpid(), .address = (uint64_t)(uintptr_t)ram, .size = size, .pagemap_fd = -1};
+    assert_ok(memory_skip_absent(&map, &err), err);
+    CLEANUP_FREE uint8_t *buffer = calloc(1, size);
+    bool present[MEMORY_CHUNK_PAGES];
+    size_t pages;
+    struct stat before, after;
+    fstat(fd, &before);
+    assert_ok(memory_map_read_chunk(&map, 0, buffer, present, &pages, &err), err);
+    fstat(fd, &after);
+    assert_int_equal(before.st_blocks, after.st_blocks);
+    for (size_t page = 0; page < pages; page++)
+        assert_int_equal(present[page], page == 5 || page == 200);
+    assert_int_equal(buffer[200 * MEMORY_PAGE_SIZE], 2);
+    close(map.pagemap_fd);
+    munmap(ram, size);
+}
+
 int main(void)
 {
 #define REAL_TEST(name) cmocka_unit_test_setup_teardown(name, real_set_up, real_tear_down)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mappings_must_cover_the_ram_without_a_gap),
         cmocka_unit_test(test_the_digest_depends_on_content_and_key_alone),
+        cmocka_unit_test(test_pages_that_are_not_there_are_not_made),
         cmocka_unit_test(test_a_difference_is_found_by_chunk_and_page),
         cmocka_unit_test(test_an_unreadable_page_is_named),
         cmocka_unit_test(test_digesting_is_cancelled),
