@@ -38,11 +38,15 @@ int arrival_refuse_stopped(const struct arrival *a, struct error **err)
     return error_hint(err, "try again once mudanzad runs there");
 }
 
-void arrival_enter(struct arrival *a)
+int arrival_enter(struct arrival *a, struct error **err)
 {
     LOCK_SCOPE(&a->context->lock);
+    for (size_t i = 0; i < ARRAY_SIZE(a->context->barred); i++)
+        if (strcmp(a->context->barred[i], a->job) == 0)
+            return error_set(err, ERROR_CANCELLED, "aborted by the source before it began");
     a->next = a->context->arrivals;
     a->context->arrivals = a;
+    return 0;
 }
 
 static void leave_list(struct arrival *a)
@@ -96,16 +100,36 @@ void arrival_put(struct arrival *a)
         arrival_free(a);
 }
 
-struct arrival *arrival_find(struct migrate_context *context, const char *job,
-                             const char *fingerprint, struct error **err)
+/* The caller holds the lock. */
+static struct arrival *find_locked(struct migrate_context *context, const char *job,
+                                   const char *fingerprint)
 {
-    LOCK_SCOPE(&context->lock);
     for (struct arrival *a = context->arrivals; a; a = a->next)
         if (strcmp(a->job, job) == 0 && strcmp(a->fingerprint, fingerprint) == 0) {
             a->references++;
             return a;
         }
-    error_set(err, ERROR_NOT_FOUND, "job %s is not under way here", job);
+    return NULL;
+}
+
+struct arrival *arrival_find(struct migrate_context *context, const char *job,
+                             const char *fingerprint, struct error **err)
+{
+    LOCK_SCOPE(&context->lock);
+    struct arrival *a = find_locked(context, job, fingerprint);
+    if (!a)
+        error_set(err, ERROR_NOT_FOUND, "job %s is not under way here", job);
+    return a;
+}
+
+struct arrival *arrival_find_or_bar(struct migrate_context *context, const char *job,
+                                    const char *fingerprint)
+{
+    LOCK_SCOPE(&context->lock);
+    struct arrival *a = find_locked(context, job, fingerprint);
+    if (a || strlen(job) != JOB_ID_SIZE - 1)
+        return a;
+    memcpy(context->barred[context->barred_next++ % ARRAY_SIZE(context->barred)], job, JOB_ID_SIZE);
     return NULL;
 }
 

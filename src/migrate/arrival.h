@@ -29,6 +29,10 @@ int arrival_resume(struct migrate_context *context, const struct journal_entry *
 /* The running job, with a reference; only for the peer that prepared it. */
 struct arrival *arrival_find(struct migrate_context *context, const char *job,
                              const char *fingerprint, struct error **err);
+/* The same for one that is to end: if it is not there, a Prepare of it that is still on its way (it
+ * may have been overtaken) is refused. NULL without an error. */
+struct arrival *arrival_find_or_bar(struct migrate_context *context, const char *job,
+                                    const char *fingerprint);
 void arrival_put(struct arrival *arrival);
 
 /* A data connection of the job is here, and `resume` is what it began with. Takes `tls` over, also

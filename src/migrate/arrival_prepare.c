@@ -133,7 +133,11 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
     struct arrival *a = arrival_new(context, peer, job, parameters);
     a->memory = domain->memory;
     *connections = a->connections;
-    arrival_enter(a); /* an abort finds it from here on */
+    if (arrival_enter(a, err) < 0) { /* from here on an abort finds it */
+        domain_free(domain);
+        arrival_put(a);
+        return -1;
+    }
     if ((key && !(a->key = verify_key_parse(key, err))) || mark_boot_id(a->boot_id, err) < 0 ||
         reserve_memory(context, domain->uuid, err) < 0 ||
         begin_dictionary(a, domain, json_opt_string(parameters, "dictionary_key", NULL), err) < 0 ||
@@ -162,8 +166,8 @@ int arrival_resume(struct migrate_context *context, const struct journal_entry *
     snprintf(a->boot_id, sizeof(a->boot_id), "%s", json_opt_string(entry->options, "boot_id", ""));
     a->owner = true;
     a->vm = vm;
-    arrival_enter(a);
-    if (migrate_thread_start(context, arrival_resumed_thread, a, err) == 0)
+    if (arrival_enter(a, err) == 0 &&
+        migrate_thread_start(context, arrival_resumed_thread, a, err) == 0)
         return 0;
     vm_release(vm);
     arrival_finish(a);

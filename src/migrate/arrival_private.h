@@ -44,8 +44,9 @@ struct arrival {
 /* An abort that was asked for, or the agent's end. The caller holds the lock. */
 int arrival_refuse_stopped(const struct arrival *a, struct error **err);
 
-/* Adds it to those under way, for others to find. */
-void arrival_enter(struct arrival *a);
+/* Adds it to those under way, for others to find. ERROR_CANCELLED when its end has come before it.
+ */
+int arrival_enter(struct arrival *a, struct error **err);
 /* Nothing of the job is left to do; drops the reference of whoever did it. */
 void arrival_finish(struct arrival *a);
 

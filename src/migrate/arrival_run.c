@@ -183,6 +183,8 @@ static void let_go(struct arrival *a)
     stop_relay(a);
     if (a->holder_fdset >= 0 && a->vm->qmp)
         qemu_migration_release(a->vm->qmp, a->holder_fdset, NULL);
+    else if (a->vm->qmp) /* an earlier agent's */
+        qemu_migration_release_all(a->vm->qmp, NULL);
     a->holder_fdset = -1;
 }
 

@@ -62,14 +62,15 @@ static int close_record(struct closing *c, struct error **err)
     return 0;
 }
 
-static int forget(struct closing *c, struct error **err)
+/* The last word to the destination: Forget, or Abort. Then the record may go. */
+static int tell(struct closing *c, const char *method, struct error **err)
 {
     const struct peer peer = peer_of(c);
     struct varlink_connection *control =
         peer_find_control(c->context->store, &peer, c->context->end_fd, err);
     if (!control)
         return -1;
-    int result = peer_call(control, &peer, "Forget", json_pack("{s:s}", "job", c->entry.job), NULL,
+    int result = peer_call(control, &peer, method, json_pack("{s:s}", "job", c->entry.job), NULL,
                            c->context->end_fd, err);
     varlink_connection_free(control);
     return result < 0 ? -1 : journal_delete(c->context->store, c->entry.job, true, err);
@@ -83,7 +84,8 @@ static int step(struct closing *c, struct error **err)
             return -1;
         return c->entry.state == JOURNAL_COMMITTED; /* else Forget is left */
     }
-    return forget(c, err) < 0 ? -1 : 1;
+    bool aborted = c->entry.state == JOURNAL_ABORTED;
+    return tell(c, aborted ? "Abort" : "Forget", err) < 0 ? -1 : 1;
 }
 
 static void closing_run(void *argument)

@@ -40,6 +40,9 @@ struct migrate_context {
     bool ending;                  /* no job begins any more */
     struct migration *migrations; /* running, from here */
     struct arrival *arrivals;     /* running, to here */
+    /* Jobs that were ended before they came: the youngest ones. */
+    char barred[64][37];
+    unsigned barred_next;
 };
 
 int migrate_context_init(struct migrate_context *context, struct error **err);

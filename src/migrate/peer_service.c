@@ -165,13 +165,19 @@ static int journalled_outcome(struct migrate_context *context, const struct varl
     return 0;
 }
 
+static struct arrival *arrival_or_bar(struct migrate_context *context,
+                                      const struct varlink_call *call)
+{
+    return arrival_find_or_bar(context, text_of(call, "job"), peer_of(call)->fingerprint);
+}
+
 static int method_outcome(void *context, struct varlink_call *call, json_t **reply,
                           struct error **err)
 {
     const char *outcome = "undecided";
     if (fault_point(FAULT_DESTINATION_OUTCOME, err) < 0)
         return -1;
-    struct arrival *arrival = arrival_of(context, call, NULL);
+    struct arrival *arrival = arrival_or_bar(context, call);
     if (arrival) {
         /* Asking decides what is not decided yet, durably, before the answer. An owner stays one,
          * but says so only once the guest runs: its QEMU may still fail to load. */
@@ -193,7 +199,7 @@ static int method_abort(void *context, struct varlink_call *call, json_t **reply
                         struct error **err)
 {
     (void)reply;
-    struct arrival *arrival = arrival_of(context, call, NULL);
+    struct arrival *arrival = arrival_or_bar(context, call);
     if (!arrival)
         return 0; /* it is undone already */
     int result = arrival_abort(arrival, err);

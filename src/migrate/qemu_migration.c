@@ -53,6 +53,9 @@ int qemu_migration_set_downtime(struct qmp *qmp, int64_t limit_ms, struct error 
                        json_pack("{s:I}", "downtime-limit", (json_int_t)limit_ms), NULL, err);
 }
 
+/* What the fd sets of these duplicates are called. */
+#define HOLDER "mudanza migration"
+
 int qemu_migration_socket(struct qmp *qmp, const char *name, int64_t *holder, struct error **err)
 {
     int pair[2];
@@ -62,8 +65,7 @@ int qemu_migration_socket(struct qmp *qmp, const char *name, int64_t *holder, st
     CLEANUP_CLOSE int ours = pair[1];
     CLEANUP_JSON json_t *set = NULL;
     if (qmp_execute_fd(qmp, "getfd", json_pack("{s:s}", "fdname", name), theirs, NULL, err) < 0 ||
-        qmp_execute_fd(qmp, "add-fd", json_pack("{s:s}", "opaque", "mudanza migration"), ours, &set,
-                       err) < 0)
+        qmp_execute_fd(qmp, "add-fd", json_pack("{s:s}", "opaque", HOLDER), ours, &set, err) < 0)
         return -1;
     *holder = json_opt_int(set, "fdset-id", -1);
     return STEAL_FD(ours);
@@ -73,6 +75,22 @@ int qemu_migration_release(struct qmp *qmp, int64_t holder, struct error **err)
 {
     return qmp_execute(qmp, "remove-fd", json_pack("{s:I}", "fdset-id", (json_int_t)holder), NULL,
                        err);
+}
+
+int qemu_migration_release_all(struct qmp *qmp, struct error **err)
+{
+    CLEANUP_JSON json_t *sets = NULL;
+    if (qmp_execute(qmp, "query-fdsets", NULL, &sets, err) < 0)
+        return -1;
+    size_t index;
+    json_t *set;
+    int result = 0;
+    json_array_foreach (sets, index, set) {
+        const json_t *first = json_array_get(json_object_get(set, "fds"), 0);
+        if (strcmp(json_opt_string(first, "opaque", ""), HOLDER) == 0 && result == 0)
+            result = qemu_migration_release(qmp, json_opt_int(set, "fdset-id", -1), err);
+    }
+    return result;
 }
 
 static int run_uri(struct qmp *qmp, const char *command, const char *name, struct error **err)

@@ -24,6 +24,8 @@ int qemu_migration_set_downtime(struct qmp *qmp, int64_t limit_ms, struct error 
 int qemu_migration_socket(struct qmp *qmp, const char *name, int64_t *holder, struct error **err);
 /* Drops that duplicate. */
 int qemu_migration_release(struct qmp *qmp, int64_t holder, struct error **err);
+/* The same for all that earlier agents have left in it. */
+int qemu_migration_release_all(struct qmp *qmp, struct error **err);
 
 /* Starts the outgoing or incoming migration over the descriptor of that name. */
 int qemu_migration_start(struct qmp *qmp, const char *name, struct error **err);

@@ -11,6 +11,7 @@
 #include "migrate/closing.h"
 #include "migrate/mark.h"
 #include "migrate/migration_private.h"
+#include "migrate/qemu_migration.h"
 
 static void forget(struct migrate_context *context, const struct journal_entry *entry)
 {
@@ -27,14 +28,14 @@ static void recover_source(struct migrate_context *context, struct vm *vm,
     if (vm && vm->qmp) {
         /* The agent died in the middle: QEMU's stream has nobody to read it any more. */
         qmp_execute(vm->qmp, "migrate_cancel", NULL, NULL, NULL);
+        qemu_migration_release_all(vm->qmp, NULL);
         if (json_opt_bool(entry->options, "was_running", true) && vm_state(vm) != VM_RUNNING)
             qmp_execute(vm->qmp, "cont", NULL, NULL, err);
     }
     log_info(entry->name, "its move to %s is void; it runs on here", entry->peer_name);
-    CLEANUP_ERROR struct error *problem = NULL;
-    if (vm && report_store_void(context, vm, entry, &problem) < 0)
-        log_error(entry->name, "%s", problem->message);
-    forget(context, entry);
+    /* The destination would find out by itself, after a while, and then free what it holds. */
+    if (journal_move(context->store, entry->job, true, JOURNAL_PREPARED, JOURNAL_ABORTED, err) == 0)
+        closing_start(context, entry->job, NULL, err);
 }
 
 /* Nothing was decided: it never ran here. */
@@ -76,6 +77,7 @@ static void recover_one(struct migrate_context *context, const struct journal_en
         else
             closing_start(context, entry->job, NULL, &err);
         break;
+    case JOURNAL_ABORTED:
     case JOURNAL_DONE:
         closing_start(context, entry->job, NULL, &err);
         break;

@@ -66,6 +66,8 @@ void migration_rollback(struct migration *m)
     relay_stop(STEAL(m->relay));
     if (m->holder_fdset >= 0 && m->vm->qmp)
         qemu_migration_release(m->vm->qmp, m->holder_fdset, NULL);
+    else if (m->vm->qmp) /* an earlier agent's */
+        qemu_migration_release_all(m->vm->qmp, NULL);
     m->holder_fdset = -1;
     varlink_connection_free(STEAL(m->events));
     if (m->prepared)

@@ -6,7 +6,8 @@
 #include "vm/store_private.h"
 
 static const char *const state_names[] = {
-    [JOURNAL_PREPARED] = "prepared", [JOURNAL_COMMITTED] = "committed", [JOURNAL_DONE] = "done",
+    [JOURNAL_PREPARED] = "prepared", [JOURNAL_COMMITTED] = "committed",
+    [JOURNAL_ABORTED] = "aborted",   [JOURNAL_DONE] = "done",
     [JOURNAL_OWNER] = "owner",       [JOURNAL_STORED] = "stored",
 };
 

@@ -69,6 +69,7 @@ void store_host_clear(struct store_host *host);
 enum journal_state {
     JOURNAL_PREPARED,  /* source, destination: the job exists; nothing is decided */
     JOURNAL_COMMITTED, /* source: resumes only with the destination's word that it never ran */
+    JOURNAL_ABORTED,   /* source: it runs on here, which the destination has yet to hear */
     JOURNAL_DONE,      /* source: the VM is the destination's, which has yet to forget the job */
     JOURNAL_OWNER,     /* destination: has every byte and may run the VM */
     JOURNAL_STORED, /* destination: the VM is an ordinary one; the source has yet to say Forget */

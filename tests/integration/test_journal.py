@@ -7,11 +7,15 @@ import os
 import signal
 import sqlite3
 import subprocess
+import uuid
 
+from integration.test_security import hello, keyless
 from integration.test_restart import LONG, RestartCase
+from lib import guest
+from lib.agent import PORT
 from lib.follow import Follow
 from lib.guest import MIB
-from lib.moving import PATIENCE, definition, journal_states
+from lib.moving import PATIENCE, MoveCase, definition, journal_states
 
 #: Long enough to act in the middle of the copy.
 SHORT = "mem=64K fill=1M heartbeat=20"
@@ -369,3 +373,52 @@ class Decided(CrashCase):
         self.boot(self.a)
         self.assertIn("in doubt", self.resolve("--runs-here", "--yes").stderr)
         self.assertEqual(self.a.vm("vm")["state"], "running")
+
+
+class Overtaken(MoveCase):
+    """An abort that comes before the Prepare it is about."""
+
+    def peer(self):
+        """A control connection to B with A's key."""
+        key, certificate = self.a.state_directory / "host.key", self.lab.directory / "host.pem"
+        subprocess.run(["openssl", "req", "-x509", "-key", key, "-subj", "/", "-days", "1",
+                        "-out", certificate], check=True, capture_output=True)
+        context = keyless()
+        context.load_cert_chain(certificate, key)
+        client = self.lab["A"].socket()
+        client.settimeout(PATIENCE)
+        client.connect((self.lab["B"].address, PORT))
+        session = context.wrap_socket(client)
+        self.addCleanup(session.close)
+        session.sendall(hello())
+        self.assertEqual(session.recv(64), hello())
+        return session
+
+    def call(self, session, method, **parameters):
+        session.sendall(json.dumps({"method": f"io.mudanza.Peer.{method}",
+                                    "parameters": parameters}).encode() + b"\0")
+        reply = b""
+        while not reply.endswith(b"\0"):
+            reply += session.recv(65536)
+        return json.loads(reply[:-1])
+
+    def prepare(self, peer, job):
+        return self.call(peer, "Prepare", job=job, xml=self.xml, persistent=False, running=True,
+                         post_copy=False, capabilities=[], connections=1)
+
+    def test_prepare_after_its_end(self):
+        self.two_agents()
+        self.a.define(guest.bare("vm"))
+        self.xml = definition(self.a, "vm")
+        for method, answer in ("Abort", {}), ("Outcome", {"outcome": "aborted"}):
+            with self.subTest(method), contextlib.closing(self.peer()) as peer:
+                job = str(uuid.uuid4())
+                self.assertEqual(self.call(peer, method, job=job)["parameters"], answer)
+                reply = self.prepare(peer, job)
+                self.assertIn("aborted by the source", reply["parameters"].get("message", reply))
+                self.assertEqual((self.b.qemus(), self.b.vm("vm")), ([], None))
+                job = str(uuid.uuid4())  # another job is none of its business
+                self.assertNotIn("error", self.prepare(peer, job))
+                self.assertEqual(len(self.b.qemus()), 1)
+                self.assertNotIn("error", self.call(peer, method, job=job))
+                self.assertEqual((self.b.qemus(), self.b.vm("vm")), ([], None))

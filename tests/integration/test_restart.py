@@ -2,6 +2,7 @@
 """Agents that die and come back: VMs run on, and the agent knows again what is so."""
 
 import os
+import pathlib
 import select
 import signal
 import subprocess
@@ -163,14 +164,24 @@ class Adoption(RestartCase):
 class KilledInMove(RestartCase):
     """kill -9 in the middle of a move."""
 
+    def sockets(self, agent):
+        """How many sockets QEMU has open; those of a move must not stay."""
+        (pid,) = agent.qemus()
+        return sum(os.readlink(entry).startswith("socket:")
+                   for entry in pathlib.Path(f"/proc/{pid}/fd").iterdir())
+
     def test_source_in_copy(self):
         heart = self.start_long_move()
+        sockets = self.sockets(self.a)
         with Follow(self.a, "vm", "B", bandwidth=MIB, verify=True) as move:
             move.copying()
             self.a.kill()
             move.cut_off()
         self.await_beats(heart, self.a)
         self.a.start()
+        self.await_that(lambda: self.sockets(self.a) == sockets, "QEMU keeps the move's sockets")
+        self.await_that(lambda: not self.b.qemus(), "B waits for a move that is void")
+        self.assertIn("is undone: aborted by the source", self.b.log_tail())
         self.assert_back_to_start(heart, *self.before)
 
     def test_source_in_copy_qemu_7(self):
