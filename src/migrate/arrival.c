@@ -133,11 +133,30 @@ struct arrival *arrival_find_or_bar(struct migrate_context *context, const char 
     return NULL;
 }
 
-int arrival_attach(struct migrate_context *context, const char *job, const char *fingerprint,
+static bool expects(struct arrival *a, const char *stream)
+{
+    LOCK_SCOPE(&a->lock);
+    return strcmp(a->stream, stream) == 0;
+}
+
+static struct arrival *find_stream(struct migrate_context *context, const char *stream,
+                                   const char *fingerprint, struct error **err)
+{
+    LOCK_SCOPE(&context->lock);
+    for (struct arrival *a = context->arrivals; a; a = a->next)
+        if (strcmp(a->fingerprint, fingerprint) == 0 && expects(a, stream)) {
+            a->references++;
+            return a;
+        }
+    error_set(err, ERROR_NOT_FOUND, "nothing here waits for the stream %s", stream);
+    return NULL;
+}
+
+int arrival_attach(struct migrate_context *context, const char *stream, const char *fingerprint,
                    struct tls *tls, const struct frame_resume *resume, struct error **err)
 {
     CLEANUP_ERROR struct error *why = NULL;
-    struct arrival *a = arrival_find(context, job, fingerprint, &why);
+    struct arrival *a = find_stream(context, stream, fingerprint, &why);
     if (!a) {
         link_refuse(tls, why->message, clock_deadline_ns(REFUSE_MS));
         return error_move(err, STEAL(why));
@@ -149,7 +168,7 @@ int arrival_attach(struct migrate_context *context, const char *job, const char 
     arrival_put(a);
     if (here)
         return result;
-    error_set(err, ERROR_STATE, "job %s takes no bytes any more", job);
+    error_set(err, ERROR_STATE, "stream %s takes no bytes any more", stream);
     link_refuse(tls, "the job takes no bytes any more", clock_deadline_ns(REFUSE_MS));
     return -1;
 }
@@ -177,6 +196,29 @@ int arrival_await_stored(struct arrival *a, struct error **err)
         return error_set(err, ERROR_STATE, "job %s is over", a->job);
     error_set(err, a->store_error->kind, "%s", a->store_error->message);
     return a->store_error->hint ? error_hint(err, "%s", a->store_error->hint) : -1;
+}
+
+int arrival_recover(struct arrival *a, const char *stream, bool gone, const char **answer,
+                    struct error **err)
+{
+    struct arrival_recover *recover = &a->recover;
+    LOCK_SCOPE(&a->lock);
+    if (!a->running || !a->post_copy)
+        return error_set(err, ERROR_STATE, "job %s is not in post-copy here", a->job);
+    if (recover->asked)
+        return error_set(err, ERROR_STATE, "job %s is being recovered already", a->job);
+    *recover = (struct arrival_recover){.asked = true, .gone = gone};
+    snprintf(recover->stream, sizeof(recover->stream), "%s", stream);
+    fd_event_signal(a->wake_fd);
+    while (!recover->answer && !recover->error && !a->finished)
+        pthread_cond_wait(&a->changed, &a->lock);
+    recover->asked = false;
+    *answer = recover->answer;
+    if (*answer)
+        return 0;
+    if (recover->error)
+        return error_move(err, STEAL(recover->error));
+    return error_set(err, ERROR_STATE, "job %s is over", a->job);
 }
 
 void arrival_await_end(struct arrival *a)

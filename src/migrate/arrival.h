@@ -35,9 +35,10 @@ struct arrival *arrival_find_or_bar(struct migrate_context *context, const char 
                                     const char *fingerprint);
 void arrival_put(struct arrival *arrival);
 
-/* A data connection of the job is here, and `resume` is what it began with. Takes `tls` over, also
- * on error; then it was told that it need not come again. */
-int arrival_attach(struct migrate_context *context, const char *job, const char *fingerprint,
+/* A data connection of that stream, the job's own or a later one of post-copy, is here, and
+ * `resume` is what it began with. Takes `tls` over, also on error; then it was told that it need
+ * not come again. */
+int arrival_attach(struct migrate_context *context, const char *stream, const char *fingerprint,
                    struct tls *tls, const struct frame_resume *resume, struct error **err);
 
 /* Event number `index` (from 0) of Receive, waiting for it; *last when none follows. Owned by the
@@ -49,6 +50,14 @@ int arrival_abort(struct arrival *arrival, struct error **err);
 
 /* The VM is ours and its guest was started. */
 bool arrival_running(struct arrival *arrival);
+
+/*
+ * Post-copy: the source has lost the stream and begins a new one, on a data connection with the id
+ * `stream`; or its QEMU is gone. *answer as in io.mudanza.Peer's Recover. ERROR_STATE when the job
+ * is not that far.
+ */
+int arrival_recover(struct arrival *arrival, const char *stream, bool gone, const char **answer,
+                    struct error **err);
 
 /* Returns once the VM is stored, with its definition if it is to have one; or with the reason why
  * that failed, while it is tried again. */

@@ -17,6 +17,7 @@ static struct arrival *arrival_new(struct migrate_context *context, const struct
     a->context = context;
     a->references = 1;
     snprintf(a->job, sizeof(a->job), "%s", job);
+    snprintf(a->stream, sizeof(a->stream), "%s", job);
     a->peer_name = text_copy(peer->name);
     a->fingerprint = text_copy(peer->fingerprint);
     if (json_opt_bool(parameters, "persistent", false))

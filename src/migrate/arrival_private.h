@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* What the files of an arrival share: arrival.c (from outside), arrival_prepare.c (its start),
- * arrival_run.c (its thread), arrival_guest.c (the guest's first step). */
+ * arrival_run.c (its thread), arrival_guest.c (the guest's first step), arrival_post_copy.c (the
+ * pages that come after it). */
 #ifndef MIGRATE_ARRIVAL_PRIVATE_H
 #define MIGRATE_ARRIVAL_PRIVATE_H
 
@@ -30,11 +31,20 @@ struct arrival {
     /* The thread's own. */
     int64_t holder_fdset;
     struct memory_map *ram;
+    bool lost;       /* in post-copy: a QEMU ended, ours with it */
+    bool recovering; /* in post-copy: a relay waits for the source of a new stream */
 
     /* Guarded by lock. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct relay *relay; /* the thread may look without it, as only it takes it away */
+    struct relay *relay;      /* the thread may look without it, as only it takes it away */
+    char stream[JOB_ID_SIZE]; /* whose data connection is expected: the job's own, or Recover's */
+    struct arrival_recover {  /* Recover was called, and waits for its answer */
+        bool asked, gone;
+        char stream[JOB_ID_SIZE];
+        const char *answer;
+        struct error *error;
+    } recover;
     bool abort_asked, ending, owner, running, finished; /* ending: the agent is */
     bool stored;               /* the VM is, with its definition if it is to have one */
     struct error *store_error; /* why it is not yet */
@@ -60,6 +70,22 @@ enum arrival_guest {
 enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err);
 /* The same for an owner that an earlier agent has left, in whatever state. */
 enum arrival_guest arrival_take_up_guest(struct arrival *a, struct error **err);
+
+/* arrival_post_copy.c: what became of the pages that the guest, which runs here, misses. */
+enum arrival_rest {
+    REST_COMPLETE,
+    REST_LOST,       /* a QEMU ended before they were here; ours is gone, and the source knows */
+    REST_AGENT_ENDS, /* the next agent goes on */
+};
+enum arrival_rest arrival_await_rest(struct arrival *a);
+/* Post-copy has switched: waits until QEMU has loaded the devices, so that its guest can run. */
+int arrival_await_devices(struct arrival *a, struct error **err);
+
+/* arrival_run.c: waits for QEMU, the relay, or an abort. 0: look again. */
+int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err);
+
+/* Ends the stream; nobody can attach to it from here on. */
+void arrival_stop_relay(struct arrival *a);
 
 /* The thread: from the data connection to the VM that runs here, or to nothing. */
 void arrival_thread(void *argument);

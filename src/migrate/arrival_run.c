@@ -22,23 +22,27 @@ static void tell(struct arrival *a, json_t *event)
     pthread_cond_broadcast(&a->changed);
 }
 
-/* Waits for QEMU, the relay, or an abort. 0: look again. */
-static int arrival_wait(struct arrival *a, struct error **err)
+int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err)
 {
     struct pollfd polls[] = {
         {.fd = a->wake_fd, .events = POLLIN},
         {.fd = a->vm->changed_fd, .events = POLLIN},
-        {.fd = relay_event_fd(a->relay), .events = POLLIN},
+        {.fd = a->relay ? relay_event_fd(a->relay) : -1, .events = POLLIN},
     };
-    if (poll(polls, ARRAY_SIZE(polls), -1) < 0 && errno != EINTR)
+    if (poll(polls, ARRAY_SIZE(polls), clock_poll_ms(deadline_ns)) < 0 && errno != EINTR)
         return error_errno(err, errno, "poll");
     fd_event_clear(a->wake_fd);
     fd_event_clear(a->vm->changed_fd);
-    fd_event_clear(relay_event_fd(a->relay));
+    if (a->relay)
+        fd_event_clear(relay_event_fd(a->relay));
     pthread_mutex_lock(&a->lock);
     int stopped = arrival_refuse_stopped(a, err);
     pthread_mutex_unlock(&a->lock);
-    return stopped;
+    if (stopped < 0)
+        return -1;
+    if (clock_now_ns() >= deadline_ns)
+        return error_set(err, ERROR_TIMEOUT, "not in time");
+    return 0;
 }
 
 /* Before another try at what must succeed. True when the agent ends. */
@@ -80,7 +84,7 @@ static int await_data(struct arrival *a, struct error **err)
             return -1;
         if (stream.link.connections || stream.link.cuts)
             return fault_point(FAULT_DESTINATION_ATTACHED, err);
-        if (arrival_wait(a, err) < 0)
+        if (arrival_wait(a, DEADLINE_NEVER, err) < 0)
             return -1;
     }
 }
@@ -134,9 +138,11 @@ static int receive(struct arrival *a, struct error **err)
             (fault_point(FAULT_DESTINATION_LOADED, err) < 0 || tell_loaded(a, err) < 0))
             return -1;
         loaded |= complete;
-        if (a->owner && (loaded || in_post_copy))
+        if (a->owner && loaded)
             return 0;
-        if (arrival_wait(a, err) < 0)
+        if (a->owner && in_post_copy)
+            return arrival_await_devices(a, err);
+        if (arrival_wait(a, DEADLINE_NEVER, err) < 0)
             return -1;
     }
 }
@@ -152,25 +158,7 @@ static void announce(struct arrival *a)
     fault_pass(FAULT_DESTINATION_TOLD);
 }
 
-/* What is left of post-copy once the guest runs here. QEMU's last word goes to the source; its END
- * says that it has come there, and only then may the connection close. */
-static void await_rest(struct arrival *a)
-{
-    CLEANUP_ERROR struct error *err = NULL;
-    char status[32];
-    struct relay_status stream;
-    while (look(a, status, &stream, &err) == 0 &&
-           (strcmp(status, "completed") != 0 || !stream.ended)) {
-        fault_pass(FAULT_DESTINATION_POST_COPY);
-        if (arrival_wait(a, &err) < 0)
-            break;
-    }
-    if (err)
-        log_error(a->vm->name, "post-copy from %s: %s", a->peer_name, err->message);
-}
-
-/* Ends the stream; nobody can attach to it from here on. */
-static void stop_relay(struct arrival *a)
+void arrival_stop_relay(struct arrival *a)
 {
     pthread_mutex_lock(&a->lock);
     struct relay *relay = STEAL(a->relay);
@@ -180,7 +168,7 @@ static void stop_relay(struct arrival *a)
 
 static void let_go(struct arrival *a)
 {
-    stop_relay(a);
+    arrival_stop_relay(a);
     if (a->holder_fdset >= 0 && a->vm->qmp)
         qemu_migration_release(a->vm->qmp, a->holder_fdset, NULL);
     else if (a->vm->qmp) /* an earlier agent's */
@@ -217,7 +205,8 @@ static void settle(struct arrival *a)
         if (wait_again(a))
             return; /* the journal's record has the next agent do it */
     fault_pass(FAULT_DESTINATION_RECEIVED_AFTER);
-    log_info(a->vm->name, "arrived from %s", a->peer_name);
+    if (!a->lost)
+        log_info(a->vm->name, "arrived from %s", a->peer_name);
 }
 
 /* QEMU is gone and the journal says so. No entry is the durable word "never ran here": the job's
@@ -241,7 +230,7 @@ static void undo(struct arrival *a, const struct error *why)
 {
     log_warning(a->vm->name, "arrival from %s is undone: %s", a->peer_name, why->message);
     fault_pass(FAULT_DESTINATION_UNDO);
-    stop_relay(a); /* QEMU's duplicate of our end of its socket ends with QEMU */
+    arrival_stop_relay(a); /* QEMU's duplicate of our end of its socket ends with QEMU */
     while (!undone(a))
         if (wait_again(a))
             return;
@@ -256,9 +245,11 @@ static void conclude(struct arrival *a, enum arrival_guest guest, const struct e
         undo(a, why);
     } else if (guest == GUEST_OURS) {
         announce(a);
-        if (a->post_copy && a->relay)
-            await_rest(a);
-        settle(a);
+        enum arrival_rest rest = a->post_copy ? arrival_await_rest(a) : REST_COMPLETE;
+        if (rest == REST_LOST)
+            free(STEAL(a->definition));
+        if (rest != REST_AGENT_ENDS)
+            settle(a);
     } /* else the agent ends, and the next one asks again */
     vm_release(a->vm);
     arrival_finish(a);

@@ -43,6 +43,20 @@ static void closing_free(struct closing *c)
     free(c);
 }
 
+/* Our QEMU is gone: a guest that still missed pages of it is lost. */
+static int tell_gone(struct closing *c, struct error **err)
+{
+    const struct peer peer = peer_of(c);
+    enum post_copy_answer answer = POST_COPY_COMPLETE;
+    if (post_copy_ask(c->context->store, &peer, c->entry.job, c->entry.job, true,
+                      c->context->end_fd, &answer, err) < 0)
+        return -1;
+    if (answer == POST_COPY_LOST)
+        log_error(c->entry.name, "lost: its QEMU here ended in post-copy to %s",
+                  c->entry.peer_name);
+    return 0;
+}
+
 /* The outcome of a move whose VM is not here any more. */
 static int close_record(struct closing *c, struct error **err)
 {
@@ -56,7 +70,8 @@ static int close_record(struct closing *c, struct error **err)
                   c->entry.peer_name);
         return journal_delete(store, c->entry.job, true, err);
     }
-    if (journal_close(store, c->entry.job, NULL, err) < 0)
+    if ((json_opt_bool(c->entry.options, "post_copy", false) && tell_gone(c, err) < 0) ||
+        journal_close(store, c->entry.job, NULL, err) < 0)
         return -1;
     c->entry.state = JOURNAL_DONE;
     return 0;

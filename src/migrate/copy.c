@@ -3,6 +3,7 @@
  * The copy phase: QEMU sends RAM in rounds while the guest runs; the policy watches the rounds.
  * Ends at pre-switchover, with the guest stopped (also on the way into post-copy).
  */
+#include <fcntl.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -34,6 +35,8 @@ static int start_stream(struct migration *m, struct error **err)
     CLEANUP_CLOSE int ours = qemu_migration_socket(m->vm->qmp, "mudanza", &m->holder_fdset, err);
     if (ours < 0)
         return error_prefix(err, "VM %s", m->vm->name);
+    if (m->options.post_copy)
+        m->qemu_end = fcntl(ours, F_DUPFD_CLOEXEC, 0);
     m->target_host = (struct data_link_target){
         .context = m->context, .job = m->job, .fingerprint = m->peer.host.fingerprint};
     m->relay =

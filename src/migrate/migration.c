@@ -124,6 +124,8 @@ static void migration_free(struct migration *m)
     migrate_options_clear(&m->options);
     vm_put(m->vm);
     close(m->cancel_fd);
+    if (m->qemu_end >= 0)
+        close(m->qemu_end);
     free(m->remote.digests);
     error_free(m->remote.error);
     json_decref(m->problems);
@@ -170,7 +172,7 @@ static struct migration *migration_new(struct migrate_context *context, struct v
     m->context = context;
     m->references = 2; /* the caller's and the thread's */
     m->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    m->holder_fdset = -1;
+    m->holder_fdset = m->qemu_end = -1;
     m->downtime_estimate_ms = -1;
     m->problems = json_array();
     m->started_ns = clock_now_ns();
@@ -253,6 +255,8 @@ static void in_doubt_thread(void *argument)
     CLEANUP_ERROR struct error *why = NULL;
     migration_enter(m, PHASE_HANDOVER);
     int result = handover_resolve(m, &why);
+    if (result == 0 && m->options.post_copy)
+        result = post_copy_finish(m, &why);
     if (result == 0) {
         migration_enter(m, PHASE_CONFIRM);
         result = confirm_run(m, &why);
@@ -269,6 +273,7 @@ int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
     struct migration *m = migration_new(context, vm);
     m->options.undefine_source = json_opt_bool(entry->options, "undefine_source", false);
     m->options.mode = MIGRATE_LIVE;
+    m->options.post_copy = json_opt_bool(entry->options, "post_copy", false);
     m->was_running = json_opt_bool(entry->options, "was_running", true);
     m->journalled = m->committed = m->past_return = m->stopped_by_us = true;
     snprintf(m->job, sizeof(m->job), "%s", entry->job);

@@ -53,6 +53,9 @@ struct migration {
     struct data_link_target target_host; /* relay's */
     unsigned connections;                /* of the stream; agreed on in Prepare */
     int64_t holder_fdset;                /* QEMU's duplicate of our end of its socket; -1: none */
+    char stream[JOB_ID_SIZE];            /* of the newest stream begun by a recovery */
+    bool too_late; /* the stream broke when a recovery was not possible any more */
+    int qemu_end;  /* a duplicate of the relay's, for the way back from post-copy; -1: none */
     uint8_t verify_key[16];
     bool shares;                   /* pages may be named by hashes under page_key */
     struct page_hash_key page_key; /* of this job */
@@ -144,8 +147,18 @@ void confirm_rest(struct migration *m);
 
 /* post_copy.c */
 int post_copy_start(struct migration *m, struct error **err);
-/* The guest runs at the destination: sends what is left. */
+/* The guest runs at the destination: sends what is left, and begins the stream anew as often as it
+ * takes. -1: the agent ends, or a QEMU did and the guest is lost (then m->committed is false). */
 int post_copy_finish(struct migration *m, struct error **err);
+/* One question to the destination, Recover of io.mudanza.Peer; `gone`: our QEMU has ended. */
+enum post_copy_answer { POST_COPY_READY, POST_COPY_COMPLETE, POST_COPY_LOST };
+int post_copy_ask(struct store *store, const struct peer *peer, const char *job, const char *stream,
+                  bool gone, int cancel_fd, enum post_copy_answer *answer, struct error **err);
+/* Our QEMU is in the middle of post-copy, where it cannot be cancelled. */
+bool post_copy_way_back_needed(struct migration *m);
+/* The destination never ran the guest: has QEMU complete its migration to nowhere, so that it can
+ * run the guest again, with all of its memory. The relay must be gone. */
+int post_copy_way_back(struct migration *m, struct error **err);
 
 json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
                     const struct error *why);

@@ -195,6 +195,44 @@ static int method_outcome(void *context, struct varlink_call *call, json_t **rep
     return 0;
 }
 
+/* What became of a post-copy whose thread is over. */
+static int journalled_rest(struct migrate_context *context, const struct varlink_call *call,
+                           const char **answer, struct error **err)
+{
+    struct journal_entry entry;
+    int found = journal_find(context->store, text_of(call, "job"), false, &entry, err);
+    if (found < 0)
+        return -1;
+    bool stored = found == 1 && entry.state == JOURNAL_STORED &&
+                  strcmp(entry.peer_fingerprint, peer_of(call)->fingerprint) == 0;
+    if (found == 1)
+        journal_entry_clear(&entry);
+    if (!stored)
+        return error_set(err, ERROR_STATE, "job %s is not in post-copy here", text_of(call, "job"));
+    *answer = "complete";
+    return 0;
+}
+
+static int method_recover(void *context, struct varlink_call *call, json_t **reply,
+                          struct error **err)
+{
+    uint8_t id[16];
+    const char *stream = text_of(call, "stream"), *answer = NULL;
+    if (job_id_to_bytes(stream, id, err) < 0)
+        return -1;
+    struct arrival *arrival = arrival_of(context, call, NULL);
+    int result = arrival
+                     ? arrival_recover(arrival, stream,
+                                       json_opt_bool(call->parameters, "gone", false), &answer, err)
+                     : journalled_rest(context, call, &answer, err);
+    if (arrival)
+        arrival_put(arrival);
+    if (result < 0)
+        return -1;
+    *reply = json_pack("{s:s}", "answer", answer);
+    return 0;
+}
+
 static int method_abort(void *context, struct varlink_call *call, json_t **reply,
                         struct error **err)
 {
@@ -298,8 +336,8 @@ static const struct varlink_method_entry methods[] = {
     {"Receive", method_receive},    {"PageDigests", method_page_digests},
     {"ReadPage", method_read_page}, {"WritePage", method_write_page},
     {"Outcome", method_outcome},    {"Abort", method_abort},
-    {"Stored", method_stored},      {"Forget", method_forget},
-    {"Define", method_define},
+    {"Recover", method_recover},    {"Stored", method_stored},
+    {"Forget", method_forget},      {"Define", method_define},
 };
 
 struct varlink_service *peer_service_new(struct migrate_context *context, struct error **err)

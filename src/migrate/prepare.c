@@ -32,8 +32,9 @@ static json_t *choose_capabilities(const struct migration *m)
 static int write_journal(struct migration *m, struct error **err)
 {
     CLEANUP_JSON json_t *options =
-        json_pack("{s:b, s:b, s:s}", "undefine_source", m->options.undefine_source, "was_running",
-                  m->was_running, "mode", migrate_mode_name(m->options.mode));
+        json_pack("{s:b, s:b, s:s, s:b}", "undefine_source", m->options.undefine_source,
+                  "was_running", m->was_running, "mode", migrate_mode_name(m->options.mode),
+                  "post_copy", m->options.post_copy);
     const struct journal_entry entry = {
         .job = m->job,
         .uuid = m->vm->uuid,

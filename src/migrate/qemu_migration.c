@@ -43,7 +43,9 @@ int qemu_migration_set_capabilities(struct qmp *qmp, const json_t *names, struct
 int qemu_migration_set_bandwidth(struct qmp *qmp, int64_t bytes_per_second, struct error **err)
 {
     json_int_t limit = bytes_per_second ? bytes_per_second : NO_LIMIT;
-    return qmp_execute(qmp, "migrate-set-parameters", json_pack("{s:I}", "max-bandwidth", limit),
+    return qmp_execute(qmp, "migrate-set-parameters",
+                       json_pack("{s:I, s:I}", "max-bandwidth", limit, "max-postcopy-bandwidth",
+                                 (json_int_t)bytes_per_second),
                        NULL, err);
 }
 
@@ -52,9 +54,6 @@ int qemu_migration_set_downtime(struct qmp *qmp, int64_t limit_ms, struct error 
     return qmp_execute(qmp, "migrate-set-parameters",
                        json_pack("{s:I}", "downtime-limit", (json_int_t)limit_ms), NULL, err);
 }
-
-/* What the fd sets of these duplicates are called. */
-#define HOLDER "mudanza migration"
 
 int qemu_migration_socket(struct qmp *qmp, const char *name, int64_t *holder, struct error **err)
 {
@@ -65,7 +64,8 @@ int qemu_migration_socket(struct qmp *qmp, const char *name, int64_t *holder, st
     CLEANUP_CLOSE int ours = pair[1];
     CLEANUP_JSON json_t *set = NULL;
     if (qmp_execute_fd(qmp, "getfd", json_pack("{s:s}", "fdname", name), theirs, NULL, err) < 0 ||
-        qmp_execute_fd(qmp, "add-fd", json_pack("{s:s}", "opaque", HOLDER), ours, &set, err) < 0)
+        qmp_execute_fd(qmp, "add-fd", json_pack("{s:s}", "opaque", QEMU_MIGRATION_OPAQUE), ours,
+                       &set, err) < 0)
         return -1;
     *holder = json_opt_int(set, "fdset-id", -1);
     return STEAL_FD(ours);
@@ -87,7 +87,7 @@ int qemu_migration_release_all(struct qmp *qmp, struct error **err)
     int result = 0;
     json_array_foreach (sets, index, set) {
         const json_t *first = json_array_get(json_object_get(set, "fds"), 0);
-        if (strcmp(json_opt_string(first, "opaque", ""), HOLDER) == 0 && result == 0)
+        if (strcmp(json_opt_string(first, "opaque", ""), QEMU_MIGRATION_OPAQUE) == 0 && result == 0)
             result = qemu_migration_release(qmp, json_opt_int(set, "fdset-id", -1), err);
     }
     return result;
@@ -107,6 +107,18 @@ int qemu_migration_start(struct qmp *qmp, const char *name, struct error **err)
 int qemu_migration_listen(struct qmp *qmp, const char *name, struct error **err)
 {
     return run_uri(qmp, "migrate-incoming", name, err);
+}
+
+int qemu_migration_recover(struct qmp *qmp, const char *name, struct error **err)
+{
+    return run_uri(qmp, "migrate-recover", name, err);
+}
+
+int qemu_migration_resume(struct qmp *qmp, const char *name, struct error **err)
+{
+    CLEANUP_FREE char *uri = text_format("fd:%s", name);
+    return qmp_execute(qmp, "migrate", json_pack("{s:s, s:b}", "uri", uri, "resume", true), NULL,
+                       err);
 }
 
 json_t *qemu_migration_query(struct qmp *qmp, struct error **err)

@@ -12,7 +12,7 @@
 /* Switches on exactly the capabilities in `names` (array of strings) of those we ever use, and the
  * others off. */
 int qemu_migration_set_capabilities(struct qmp *qmp, const json_t *names, struct error **err);
-/* Bytes per second; 0 is no limit. */
+/* Bytes per second, in post-copy too (but for pages that the guest waits for); 0 is no limit. */
 int qemu_migration_set_bandwidth(struct qmp *qmp, int64_t bytes_per_second, struct error **err);
 int qemu_migration_set_downtime(struct qmp *qmp, int64_t limit_ms, struct error **err);
 
@@ -21,6 +21,7 @@ int qemu_migration_set_downtime(struct qmp *qmp, int64_t limit_ms, struct error 
  * also keeps a duplicate of the returned end in an fd set of its own, number in *holder, so that an
  * agent that dies closes nothing: QEMU would take that for a failed stream and resume the guest.
  */
+#define QEMU_MIGRATION_OPAQUE "mudanza migration" /* what the fd set says of itself */
 int qemu_migration_socket(struct qmp *qmp, const char *name, int64_t *holder, struct error **err);
 /* Drops that duplicate. */
 int qemu_migration_release(struct qmp *qmp, int64_t holder, struct error **err);
@@ -30,6 +31,10 @@ int qemu_migration_release_all(struct qmp *qmp, struct error **err);
 /* Starts the outgoing or incoming migration over the descriptor of that name. */
 int qemu_migration_start(struct qmp *qmp, const char *name, struct error **err);
 int qemu_migration_listen(struct qmp *qmp, const char *name, struct error **err);
+
+/* Post-copy that is paused goes on over the descriptor of that name: at the destination first. */
+int qemu_migration_recover(struct qmp *qmp, const char *name, struct error **err);
+int qemu_migration_resume(struct qmp *qmp, const char *name, struct error **err);
 
 /* query-migrate. Owned by the caller. */
 json_t *qemu_migration_query(struct qmp *qmp, struct error **err);

@@ -22,6 +22,9 @@
 
 /* One read from QEMU. Larger pieces gain nothing measurable; smaller ones cost system calls. */
 #define RELAY_PIECE ((size_t)256 * 1024)
+/* What an agent that dies in post-copy may take with it, but for a piece: as little as a fast
+ * network needs. */
+#define POST_COPY_IN_FLIGHT ((size_t)256 * 1024)
 
 struct relay {
     int qemu_fd;
@@ -325,6 +328,12 @@ int relay_trouble(struct relay *relay, struct error **err)
 void relay_urgent(struct relay *relay)
 {
     link_urgent(relay->link, true);
+}
+
+void relay_post_copy(struct relay *relay)
+{
+    relay_urgent(relay);
+    link_limit(relay->link, POST_COPY_IN_FLIGHT);
 }
 
 void relay_commit(struct relay *relay)

@@ -51,6 +51,8 @@ int relay_trouble(struct relay *relay, struct error **err);
 
 /* The guest stands, or fetches pages: what is queued on the way costs downtime. */
 void relay_urgent(struct relay *relay);
+/* Post-copy began: the same, and little is on its way at a time, as all of it may get lost. */
+void relay_post_copy(struct relay *relay);
 
 /* Source: the COMMIT record is durable and QEMU says that its migration is completed: END may go.
  */

@@ -19,6 +19,11 @@ static void cancel_qemu(struct migration *m)
     CLEANUP_ERROR struct error *err = NULL;
     char status[32];
     int64_t deadline_ns = clock_deadline_ns(CANCEL_MS);
+    if (post_copy_way_back_needed(m)) {
+        if (post_copy_way_back(m, &err) < 0)
+            log_error(m->vm->name, "bringing it back from post-copy: %s", err->message);
+        return;
+    }
     if (!m->vm->qmp || qmp_execute(m->vm->qmp, "migrate_cancel", NULL, NULL, &err) < 0)
         return;
     for (;;) {
@@ -59,10 +64,12 @@ static void abort_there(struct migration *m)
 void migration_rollback(struct migration *m)
 {
     fault_pass(FAULT_SOURCE_ROLLBACK);
+    m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
+    if (post_copy_way_back_needed(m))
+        relay_stop(STEAL(m->relay)); /* it must not compete for the bytes */
     cancel_qemu(m);
     resume_guest(m);
     fault_pass(FAULT_SOURCE_RESUMED);
-    m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
     relay_stop(STEAL(m->relay));
     if (m->holder_fdset >= 0 && m->vm->qmp)
         qemu_migration_release(m->vm->qmp, m->holder_fdset, NULL);

@@ -83,6 +83,8 @@ void link_wake_sender(struct link *link)
 static bool has_room(const struct link *link)
 {
     size_t unsent_max = link->urgent ? UNSENT_MAX_URGENT : UNSENT_MAX;
+    if (link->in_flight_max && outbox_bytes(&link->out) >= link->in_flight_max)
+        return false;
     return link->out.unsent < unsent_max &&
            outbox_bytes(&link->out) + QUEUE_WINDOW_MIN <= link->options.memory_limit &&
            link->out.next - link->out.acked + ROOM_BLOCKS <= FRAME_WINDOW;
@@ -480,6 +482,13 @@ void link_urgent(struct link *link, bool urgent)
     for (unsigned i = 0; i < link->options.connections; i++)
         if (link->slots[i].alive)
             tune(link, link->slots[i].fd);
+    link_queues_changed(link);
+}
+
+void link_limit(struct link *link, size_t in_flight_max)
+{
+    LOCK_SCOPE(&link->lock);
+    link->in_flight_max = in_flight_max;
     link_queues_changed(link);
 }
 

@@ -69,6 +69,9 @@ int link_receive_fd(const struct link *link);
 
 /* The last rounds and post-copy: keeps the queues in front of the network short. */
 void link_urgent(struct link *link, bool urgent);
+/* Room only while fewer bytes than this are queued or unacknowledged; 0: memory_limit alone counts.
+ */
+void link_limit(struct link *link, size_t in_flight_max);
 
 struct link_status {
     uint64_t wire_out, wire_in; /* bytes of frames */

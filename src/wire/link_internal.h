@@ -47,6 +47,7 @@ struct link {
     char fingerprint[FINGERPRINT_MAX]; /* the peer's, from the first connection on */
     struct outbox out;
     struct inbox in;
+    size_t in_flight_max; /* 0: none */
     bool room, urgent;
     unsigned data_slot; /* where blocks came last: acknowledgements go there */
     unsigned wake_next; /* where to look for an idle thread first */
