@@ -74,13 +74,13 @@ static enum arrival_guest after_failed_cont(struct arrival *a)
 
 enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err)
 {
-    if (qemu_gone(a)) {
-        error_set(err, ERROR_QEMU, "QEMU ended before the guest could run");
-        return GUEST_NEVER_RAN;
-    }
     if (mark_make(a->context->vms->run_dir, a->job, err) < 0 ||
         fault_point(FAULT_DESTINATION_CONT_BEFORE, err) < 0)
         return GUEST_NEVER_RAN;
+    if (qemu_gone(a)) { /* looked at last: whoever dies before `cont` is sent has never run */
+        error_set(err, ERROR_QEMU, "QEMU ended before the guest could run");
+        return GUEST_NEVER_RAN;
+    }
     if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, err) < 0)
         return after_failed_cont(a);
     fault_pass(FAULT_DESTINATION_CONT_AFTER);

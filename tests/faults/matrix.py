@@ -58,7 +58,7 @@ destination-bytes              back   back   back   there      there  back    lo
 destination-end                back   back   back   there      there  there   there       back
 destination-owner-before       back   back   back   there      .      .       there       back
 destination-owner-after        there  there  back   there      there  .       there       back
-destination-loaded             there|back there|back back there there .       .           back
+destination-loaded             there|back there|back back there|back there . .           back
 destination-cont-before        there  there  back   there      there  there   there       back
 destination-cont-after         there  there  .      there      there  there   there       crash
 destination-told               there  there  .      there      .      .       .           crash
