@@ -73,10 +73,10 @@ CASES = {
                          goal="whole command at most 0.5 x virsh at its best and 0.25 x its "
                               "default, at most 190 MiB, downtime at most 40 ms", round_s=30),
     "debian-return": Case("The same guest comes back within a minute, 1 Gbit/s", "debian", "1gbit",
-                          {"virsh": [], "virsh-parallel-zstd": ZSTD}, shape="return",
+                          {"virsh-parallel-zstd": ZSTD}, shape="return",
                           goal="at most 20 MiB, at most 0.25 x the best time of virsh", round_s=30),
     "sibling-1gbit": Case("A guest follows its sibling, 1 Gbit/s", "debian", "1gbit",
-                          {"virsh": [], "virsh-parallel-zstd": ZSTD}, shape="sibling",
+                          {"virsh-parallel-zstd": ZSTD}, shape="sibling",
                           goal="at most 20 MiB, at most 0.25 x the best time of virsh", round_s=36),
     "random-4g": Case("3 GiB of random data, no link limit", "random", None,
                       {"virsh": [], "virsh-parallel": PARALLEL},

@@ -17,8 +17,10 @@ from .peer_libvirt import Virsh
 VM = "bench"
 BEFORE_MS = 1000  # before a move: what the guest's work during it is compared with
 SETTLE_MS = 1300  # of calm before each move
+BOOT_S = 900
 LISTEN_S = 30     # after a move, until the guest is heard at its new place
 GIVEN_UP_MAX = 2  # a contender whose moves never end is not asked more often than this
+RETURN_S = 40     # a guest that moved less long ago comes back at once; older ones move once more
 MUDANZA = {"mudanza": [], "mudanza-verify": ["--verify"]}
 
 
@@ -32,6 +34,7 @@ class Moving:
 
     def __init__(self, lab, system, kind, name=VM, at="A", heartbeat_ms=2):
         self.system, self.kind, self.name, self.at = system, kind, name, at
+        self.moved = 0  # when, by the monotonic clock
         self.listener = lab["C"].listener()
         self.addresses = {host: lab[host].address for host in "AB"}
         system.start(at, name, cases.machine_xml(kind, name, self.listener.address, heartbeat_ms))
@@ -42,7 +45,7 @@ class Moving:
 
     def await_ready(self):
         """Returns when it has booted."""
-        self.heart.wait(lambda h: h.of("RDY") or h.of("ERR"), 300)
+        self.heart.wait(lambda h: h.of("RDY") or h.of("ERR"), BOOT_S)
         if self.heart.of("ERR"):
             raise RuntimeError(f"{self.system.name}: the guest says {self.heart.of('ERR')[0]}")
         self.settle()
@@ -69,7 +72,7 @@ class Moving:
         first = len(heart.beats) - 1
         gauge, sample = self.system.move(self.name, self.at, destination, options, **how)
         if sample["completed"]:
-            self.at = destination
+            self.at, self.moved = destination, time.monotonic()
             there = self.addresses[destination]
             heart.wait(lambda h: h.beats[-1].source == there, LISTEN_S)
         lines = len(heart.lines)
@@ -146,11 +149,11 @@ class Stage:
         company = self.siblings[system] if case.shape == "sibling" else []
         for sibling in company:
             sibling.resume()
-        if case.shape == "return":
-            guest.move([])
-            guest.settle()
-        else:
+        if case.shape != "return":
             self.systems[system].forget(other(guest.at))
+        elif system == "mudanza" and time.monotonic() - guest.moved > RETURN_S:
+            guest.move([])  # libvirt keeps nothing: for it all moves are alike
+            guest.settle()
         sample = guest.move(options)
         for suspended in [guest, *company]:
             suspended.suspend()
