@@ -65,7 +65,9 @@ static void serve(void *context, int fd, int stop_fd)
     int64_t deadline_ns = clock_deadline_ns(GREETING_MS);
     struct tls *tls = tls_accept(port->agent->tls, fd, stop_fd, deadline_ns, &err);
     if (!tls) {
-        log_warning(NULL, "a connection was refused: %s", err->message);
+        /* One that breaks before it is known is a network's, or a port scanner's. */
+        log_record(err->kind == ERROR_UNREACHABLE ? LOG_INFO : LOG_WARNING, NULL,
+                   "a connection was refused: %s", err->message);
         return;
     }
     struct store_host host = {0};

@@ -12,15 +12,27 @@
 /* For telling a source that its connection is of no use. */
 #define REFUSE_MS 1000
 
-json_t *arrival_event(struct arrival *a, size_t index, bool *last, struct error **err)
+unsigned arrival_follow(struct arrival *a)
 {
     LOCK_SCOPE(&a->lock);
-    while (json_array_size(a->events) <= index) {
+    pthread_cond_broadcast(&a->changed);
+    return ++a->followers;
+}
+
+json_t *arrival_event(struct arrival *a, size_t index, unsigned turn, bool *last,
+                      struct error **err)
+{
+    LOCK_SCOPE(&a->lock);
+    while (a->followers == turn && json_array_size(a->events) <= index) {
         if (a->finished) {
             error_set(err, ERROR_STATE, "job %s is over", a->job);
             return NULL;
         }
         pthread_cond_wait(&a->changed, &a->lock);
+    }
+    if (a->followers != turn) {
+        error_set(err, ERROR_STATE, "job %s is followed by another connection", a->job);
+        return NULL;
     }
     json_t *event = json_deep_copy(json_array_get(a->events, index));
     *last = strcmp(json_opt_string(event, "event", ""), "loaded") != 0;

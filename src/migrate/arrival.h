@@ -41,9 +41,13 @@ void arrival_put(struct arrival *arrival);
 int arrival_attach(struct migrate_context *context, const char *stream, const char *fingerprint,
                    struct tls *tls, const struct frame_resume *resume, struct error **err);
 
-/* Event number `index` (from 0) of Receive, waiting for it; *last when none follows. Owned by the
- * caller. NULL with ERROR_STATE when the job ended without another one. */
-json_t *arrival_event(struct arrival *arrival, size_t index, bool *last, struct error **err);
+/* The source follows the job anew: whoever followed it before gets no more events. */
+unsigned arrival_follow(struct arrival *arrival);
+/* Event number `index` (from 0) of Receive, waiting for it; *last when none follows. `turn` is from
+ * arrival_follow. Owned by the caller. NULL with ERROR_STATE when the job ended without another
+ * one, or somebody else follows it by now. */
+json_t *arrival_event(struct arrival *arrival, size_t index, unsigned turn, bool *last,
+                      struct error **err);
 
 /* Undoes the job and returns when that is done. ERROR_STATE once the VM is ours. */
 int arrival_abort(struct arrival *arrival, struct error **err);

@@ -49,6 +49,7 @@ struct arrival {
     bool stored;               /* the VM is, with its definition if it is to have one */
     struct error *store_error; /* why it is not yet */
     json_t *events;
+    unsigned followers; /* so many have asked for the events; the last one gets them */
 };
 
 /* An abort that was asked for, or the agent's end. The caller holds the lock. */

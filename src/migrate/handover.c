@@ -16,7 +16,7 @@
 
 /* From the last byte to the destination's answer. What is slow here is device state, not RAM; a
  * peer that takes longer is treated as gone: the outcome is then asked for again and again. */
-#define ANSWER_MS 30000
+#define ANSWER_MS INT64_C(30000)
 /* Between two questions for the outcome of a move in doubt. */
 #define ASK_AGAIN_MS 1000
 
@@ -52,18 +52,18 @@ static int commit(struct migration *m, struct error **err)
 }
 
 /* QEMU has written the whole stream, and can no longer resume the guest by itself. */
-static int await_stream(struct migration *m, int64_t deadline_ns, struct error **err)
+static int await_stream(struct migration *m, struct error **err)
 {
     char status[32];
+    int64_t since_ns = clock_now_ns();
     for (;;) {
         migration_qemu_status(m, status);
         if (strcmp(status, "completed") == 0)
             return 0;
         if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
             return migration_qemu_failure(m, err);
-        if (clock_now_ns() >= deadline_ns)
-            return error_set(err, ERROR_TIMEOUT, "QEMU did not finish its stream in time");
-        if (migration_wait(m, deadline_ns, err) < 0)
+        if (migration_wait_answer(m, since_ns, ANSWER_MS, "QEMU did not finish its stream in time",
+                                  err) < 0)
             return -1;
     }
 }
@@ -71,24 +71,21 @@ static int await_stream(struct migration *m, int64_t deadline_ns, struct error *
 int handover_await_loaded(struct migration *m, struct error **err)
 {
     /* Digests take a second for some GiB; a millisecond for each MiB is plenty. */
-    int64_t deadline_ns = clock_deadline_ns(ANSWER_MS + (int64_t)(m->ram_total >> 20));
-    while (!m->remote.loaded) {
-        if (clock_now_ns() >= deadline_ns)
-            return error_set(err, ERROR_TIMEOUT, "the destination did not load the VM in time");
-        if (migration_wait(m, deadline_ns, err) < 0)
+    int64_t since_ns = clock_now_ns(), ms = ANSWER_MS + (int64_t)(m->ram_total >> 20);
+    while (!m->remote.loaded)
+        if (migration_wait_answer(m, since_ns, ms, "the destination did not load the VM in time",
+                                  err) < 0)
             return -1;
-    }
     return 0;
 }
 
-static int await_running(struct migration *m, int64_t deadline_ns, struct error **err)
+static int await_running(struct migration *m, struct error **err)
 {
-    while (!m->remote.running) {
-        if (clock_now_ns() >= deadline_ns)
-            return error_set(err, ERROR_TIMEOUT, "the destination did not answer in time");
-        if (migration_wait(m, deadline_ns, err) < 0)
+    int64_t since_ns = clock_now_ns();
+    while (!m->remote.running)
+        if (migration_wait_answer(m, since_ns, ANSWER_MS, "the destination did not answer in time",
+                                  err) < 0)
             return -1;
-    }
     return 0;
 }
 
@@ -165,13 +162,12 @@ int handover_resolve(struct migration *m, struct error **err)
 static int learn_outcome(struct migration *m, struct error **err)
 {
     CLEANUP_ERROR struct error *why = NULL;
-    int64_t deadline_ns = clock_deadline_ns(ANSWER_MS);
     /* A QEMU whose migration fails resumes its guest by itself, so END goes only when that can no
      * longer happen. Post-copy's guest changes sides before its stream is complete. */
-    if (!m->post_copy_started && await_stream(m, deadline_ns, &why) == 0 &&
+    if (!m->post_copy_started && await_stream(m, &why) == 0 &&
         fault_point(FAULT_SOURCE_END_BEFORE, &why) == 0)
         relay_commit(m->relay);
-    if (!why && await_running(m, deadline_ns, &why) == 0)
+    if (!why && await_running(m, &why) == 0)
         return 0;
     if (m->remote.failed) {
         m->committed = false; /* it says that it never ran it, and has journalled that */
@@ -187,6 +183,7 @@ static int learn_outcome(struct migration *m, struct error **err)
 int handover_run(struct migration *m, struct error **err)
 {
     note_stop(m);
+    relay_urgent(m->relay);
     if (fault_point(FAULT_SOURCE_PRE_SWITCHOVER, err) < 0)
         return -1;
     /* Post-copy: the guest may run there as soon as the stream goes on, so COMMIT comes first. */
@@ -197,9 +194,8 @@ int handover_run(struct migration *m, struct error **err)
         return error_prefix(err, "VM %s", m->vm->name);
     if (fault_point(FAULT_SOURCE_CONTINUED, err) < 0)
         return -1;
-    if ((m->options.verify || m->mends) &&
-        (await_stream(m, clock_deadline_ns(ANSWER_MS), err) < 0 || verify_run(m, err) < 0 ||
-         fault_point(FAULT_SOURCE_VERIFIED, err) < 0))
+    if ((m->options.verify || m->mends) && (await_stream(m, err) < 0 || verify_run(m, err) < 0 ||
+                                            fault_point(FAULT_SOURCE_VERIFIED, err) < 0))
         return -1;
     /* Else the fsync goes on while QEMU writes device state, and costs nothing. */
     if (!m->committed && commit(m, err) < 0)

@@ -118,7 +118,7 @@ static void migration_free(struct migration *m)
 {
     relay_stop(m->relay);
     varlink_connection_free(m->control);
-    varlink_connection_free(m->events);
+    follower_stop(m->follower);
     domain_free(m->target);
     peer_clear(&m->peer);
     migrate_options_clear(&m->options);
@@ -223,6 +223,7 @@ static int begin(struct migration *m, const char *host, struct error **err)
     if (job_id_make(m->job, err) < 0 ||
         peer_find(m->context->store, m->context->tls, host, &m->peer, err) < 0)
         return -1;
+    m->peer.call_ms = m->context->peer_lost_ms;
     if (strcmp(m->peer.host.fingerprint, m->context->fingerprint) == 0) {
         error_set(err, ERROR_INVALID, "host %s is this host itself", host);
         return error_hint(err, "name the host that the VM is to go to");

@@ -4,6 +4,7 @@
 #define MIGRATE_MIGRATION_PRIVATE_H
 
 #include "migrate/data_link.h"
+#include "migrate/follower.h"
 #include "migrate/job_id.h"
 #include "migrate/migration.h"
 #include "migrate/peer.h"
@@ -48,10 +49,13 @@ struct migration {
     bool committed;        /* our journal says COMMIT: no way back without the destination's word */
     bool closing;          /* done, but for what closing.c goes on trying */
     struct varlink_connection *control; /* calls */
-    struct varlink_connection *events;  /* the pending Receive */
+    struct follower *follower;          /* the pending Receive */
     struct relay *relay;
     struct data_link_target target_host; /* relay's */
     unsigned connections;                /* of the stream; agreed on in Prepare */
+    unsigned cuts;                       /* of its, that are known */
+    bool was_lost;                       /* it had no connection when last looked at */
+    int64_t back_ns;                     /* since when it has one again */
     int64_t holder_fdset;                /* QEMU's duplicate of our end of its socket; -1: none */
     char stream[JOB_ID_SIZE];            /* of the newest stream begun by a recovery */
     bool too_late; /* the stream broke when a recovery was not possible any more */
@@ -108,6 +112,15 @@ void migration_rollback(struct migration *m);
  * ERROR_CANCELLED, source QEMU gone, destination failed or unreachable, stream broken.
  */
 int migration_wait(struct migration *m, int64_t deadline_ns, struct error **err);
+
+/* Waits once for an answer that may take `ms` from `since_ns` on, or from when the stream had a
+ * connection again: ERROR_TIMEOUT, with `late` as message, after that. */
+int migration_wait_answer(struct migration *m, int64_t since_ns, int64_t ms, const char *late,
+                          struct error **err);
+/* One call of a method that may be called twice: again when the connection breaks, until the
+ * destination has been lost for too long. `parameters` is taken over. */
+int migration_call(struct migration *m, const char *method, json_t *parameters, json_t **reply,
+                   struct error **err);
 
 /* Asks QEMU how far it is and publishes it. */
 int migration_sample(struct migration *m, struct error **err);

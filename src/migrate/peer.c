@@ -45,15 +45,15 @@ struct varlink_connection *peer_connect_control(const struct peer *peer, int can
                                                 struct error **err)
 {
     const struct hello hello = {.kind = HELLO_CONTROL};
-    struct tls *tls =
-        peer_connect(peer, &hello, cancel_fd, clock_deadline_ns(PEER_CONNECT_MS), err);
+    int64_t ms = peer->connect_ms ? peer->connect_ms : PEER_CONNECT_MS;
+    struct tls *tls = peer_connect(peer, &hello, cancel_fd, clock_deadline_ns(ms), err);
     return tls ? varlink_connection_new(tls_varlink_stream(tls)) : NULL;
 }
 
 struct varlink_connection *peer_find_control(struct store *store, const struct peer *known,
                                              int cancel_fd, struct error **err)
 {
-    struct peer peer = {.tls = known->tls};
+    struct peer peer = {.tls = known->tls, .connect_ms = known->connect_ms};
     int found = store_host_find(store, NULL, known->host.fingerprint, &peer.host, err);
     if (found == 0) {
         error_set(err, ERROR_NOT_FOUND, "host %s: its key is not known here any more",
@@ -80,8 +80,8 @@ int peer_call(struct varlink_connection *control, const struct peer *peer, const
               json_t *parameters, json_t **reply, int cancel_fd, struct error **err)
 {
     CLEANUP_FREE char *full = text_format("io.mudanza.Peer.%s", method);
-    if (varlink_call(control, full, parameters, reply, cancel_fd, clock_deadline_ns(PEER_CALL_MS),
-                     err) < 0)
+    int64_t ms = peer->call_ms ? peer->call_ms : PEER_CALL_MS;
+    if (varlink_call(control, full, parameters, reply, cancel_fd, clock_deadline_ns(ms), err) < 0)
         return error_prefix(err, "host %s", peer->host.name);
     return 0;
 }

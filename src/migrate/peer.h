@@ -18,6 +18,7 @@
 
 struct peer {
     struct store_host host;
+    int64_t connect_ms, call_ms; /* 0: as above */
     struct tls_context *tls;
 };
 

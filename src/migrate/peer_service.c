@@ -77,9 +77,11 @@ static struct arrival *arrival_of(struct migrate_context *context, const struct 
 static int follow(struct arrival *arrival, struct varlink_call *call, json_t **reply,
                   struct error **err)
 {
-    for (size_t index = 0;; index++) {
+    unsigned turn = arrival_follow(arrival);
+    int64_t from = json_opt_int(call->parameters, "from", 0);
+    for (size_t index = from > 0 ? (size_t)from : 0;; index++) {
         bool last = true;
-        json_t *event = arrival_event(arrival, index, &last, err);
+        json_t *event = arrival_event(arrival, index, turn, &last, err);
         if (!event)
             return -1;
         if (last) {

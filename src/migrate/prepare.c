@@ -79,11 +79,8 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
         fault_point(FAULT_SOURCE_READY, err) < 0)
         return -1;
     m->connections = (unsigned)json_opt_int(reply, "connections", 1);
-    m->events = peer_connect_control(&m->peer, m->cancel_fd, err);
-    if (!m->events)
-        return -1;
-    if (varlink_call_more(m->events, "io.mudanza.Peer.Receive", json_pack("{s:s}", "job", m->job),
-                          m->cancel_fd, clock_deadline_ns(PEER_CALL_MS), err) < 0)
+    m->follower = follower_start(m->context, &m->peer, m->job, m->cancel_fd, err);
+    if (!m->follower)
         return -1;
     return fault_point(FAULT_SOURCE_FOLLOWS, err);
 }

@@ -17,6 +17,17 @@ static uint64_t wire_bytes(const struct migration *m)
     return m->relay ? relay_status(m->relay).wire_bytes : m->wire_bytes;
 }
 
+/* That the stream has no connection; NULL: it has one. */
+static char *lost_note(const struct migration *m, int64_t now_ns)
+{
+    int64_t since_ns = m->relay ? relay_status(m->relay).link.lost_since_ns : 0;
+    /* Less is what making the first one takes. */
+    if (!since_ns || now_ns - since_ns < NS_PER_S)
+        return NULL;
+    return text_format("connection to %s lost for %d s, trying again", m->peer.host.name,
+                       (int)((now_ns - since_ns) / NS_PER_S));
+}
+
 json_t *progress_make(const struct migration *m)
 {
     int64_t now_ns = clock_now_ns();
@@ -38,8 +49,9 @@ json_t *progress_make(const struct migration *m)
                             json_integer(m->downtime_estimate_ms));
     if (m->in_doubt)
         json_object_set_new(progress, "in_doubt", json_true());
-    if (m->note)
-        json_object_set_new(progress, "note", json_string(m->note));
+    CLEANUP_FREE char *lost = lost_note(m, now_ns);
+    if (lost || m->note)
+        json_object_set_new(progress, "note", json_string(lost ? lost : m->note));
     return progress;
 }
 

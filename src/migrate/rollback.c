@@ -7,6 +7,7 @@
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "migrate/closing.h"
 #include "migrate/migration_private.h"
 #include "migrate/qemu_migration.h"
 
@@ -49,8 +50,8 @@ static void resume_guest(struct migration *m)
         log_error(m->vm->name, "resuming after a failed move: %s", err->message);
 }
 
-/* The destination undoes its part; if it cannot be told, it finds out by losing us. */
-static void abort_there(struct migration *m)
+/* The destination undoes its part. */
+static bool abort_there(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;
     struct varlink_connection *control = peer_find_control(m->context->store, &m->peer, -1, &err);
@@ -59,6 +60,17 @@ static void abort_there(struct migration *m)
         log_warning(m->vm->name, "telling %s that its part is void: %s", m->peer.host.name,
                     err->message);
     varlink_connection_free(control);
+    return !err;
+}
+
+/* The record goes, unless the destination is yet to hear that its part is void: that need not be
+ * waited for, as it would find out by itself, if later. */
+static int close_record(struct migration *m, bool told, struct error **err)
+{
+    if (told ||
+        journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_ABORTED, NULL) < 0)
+        return journal_delete(m->context->store, m->job, true, err);
+    return closing_start(m->context, m->job, NULL, err);
 }
 
 void migration_rollback(struct migration *m)
@@ -76,12 +88,11 @@ void migration_rollback(struct migration *m)
     else if (m->vm->qmp) /* an earlier agent's */
         qemu_migration_release_all(m->vm->qmp, NULL);
     m->holder_fdset = -1;
-    varlink_connection_free(STEAL(m->events));
-    if (m->prepared)
-        abort_there(m);
+    follower_stop(STEAL(m->follower));
+    bool told = !m->prepared || abort_there(m);
     CLEANUP_ERROR struct error *err = NULL;
     fault_pass(FAULT_SOURCE_ABORTED_BEFORE);
-    if (m->journalled && journal_delete(m->context->store, m->job, true, &err) < 0)
+    if (m->journalled && close_record(m, told, &err) < 0)
         log_error(m->vm->name, "%s", err->message);
     m->journalled = false;
     fault_pass(FAULT_SOURCE_ABORTED_AFTER);

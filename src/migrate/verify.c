@@ -114,9 +114,8 @@ static json_t *ask(struct comparison *c, const char *method, const char *paramet
 {
     struct migration *m = c->m;
     json_t *answer = NULL;
-    peer_call(m->control, &m->peer, method,
-              json_pack("{s:s, s:I}", "job", m->job, parameter, (json_int_t)value), &answer,
-              m->cancel_fd, err);
+    migration_call(m, method, json_pack("{s:s, s:I}", "job", m->job, parameter, (json_int_t)value),
+                   &answer, err);
     return answer;
 }
 
@@ -128,10 +127,10 @@ static int mend_page(struct comparison *c, uint64_t offset, const uint8_t *page,
         return error_set(err, ERROR_CORRUPT, "more than %d pages differ", MENDED_MAX);
     text_hex(page, MEMORY_PAGE_SIZE, hex);
     m->mended_pages++;
-    return peer_call(
-        m->control, &m->peer, "WritePage",
+    return migration_call(
+        m, "WritePage",
         json_pack("{s:s, s:I, s:s}", "job", m->job, "offset", (json_int_t)offset, "data", hex),
-        NULL, m->cancel_fd, err);
+        NULL, err);
 }
 
 static int compare_page(struct comparison *c, uint64_t offset, struct error **err)

@@ -371,7 +371,8 @@ static int work(struct connection *c, struct error **err)
     return 0;
 }
 
-/* The link is over here: the other end need not wait for a connection. */
+/* The link is over here: the other end need not wait for a connection, but must know what was
+ * taken. */
 static void say_bye(struct connection *c)
 {
     pthread_mutex_lock(&c->link->lock);
@@ -382,8 +383,13 @@ static void say_bye(struct connection *c)
                                            -1, deadline_ns, NULL) < 0))
         return;
     put_down(c);
-    put_small(c, FRAME_BYE, 0, 0);
-    tls_write(c->tls, c->out, c->out_size, -1, deadline_ns, NULL);
+    pthread_mutex_lock(&c->link->lock);
+    put_small(c, FRAME_ACK, c->link->in.taken, 0);
+    pthread_mutex_unlock(&c->link->lock);
+    const struct frame_header bye = {.type = FRAME_BYE};
+    frame_encode(&bye, c->small + FRAME_HEADER_SIZE);
+    tls_write(c->tls, c->small, 2 * FRAME_HEADER_SIZE, -1, deadline_ns, NULL);
+    c->out_size = 0;
 }
 
 int link_serve(struct slot *slot, struct tls *tls, struct error **err)

@@ -207,12 +207,12 @@ class KilledInMove(RestartCase):
         with Follow(self.a, "vm", "B", bandwidth=MIB, verify=True) as move:
             move.copying()
             self.b.kill()
+            self.b.start()
             report = move.report()
         self.assertEqual(report["outcome"], "failed")
         self.assertIn("B", report["reason"])
         self.await_beats(heart, self.a)
         self.assertEqual(self.a.vm("vm")["state"], "running")
-        self.b.start()
         self.assert_back_to_start(heart, *self.before)
 
     def test_both_in_copy(self):
