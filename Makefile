@@ -7,6 +7,7 @@
 #   make check-faults  breaks moves at every point in every way and looks what comes of it
 #   make torture   breaks moves at random: TORTURE_SECONDS=n TORTURE_SEED=n
 #   make bench     measures Mudanza and virsh side by side
+#   make bench-micro   measures the stream engine's parts, in GB/s a core
 #   make           builds build/mudanza and build/mudanzad
 #   make install   installs them (PREFIX=/usr/local, DESTDIR=)
 PREFIX ?= /usr/local
@@ -57,6 +58,13 @@ bench:
 	@scripts/setup bench
 	@$(MAKE) --no-print-directory programs
 	@bench/run $(if $(CASES),--cases $(CASES)) $(if $(REPEAT),--repeat $(REPEAT))
+
+# What one core does with a captured stream; ROUNDS=n, ONLY=text, STREAM=file.
+bench-micro:
+	@scripts/setup check
+	@$(MAKE) --no-print-directory programs
+	@ninja -C build --quiet bench/micro/bench_micro
+	@bench/micro/run $(if $(ROUNDS),--rounds $(ROUNDS)) $(if $(ONLY),--only "$(ONLY)") $(STREAM)
 
 format:
 	@find src tests \( -name '*.c' -o -name '*.h' \) -print0 | xargs -0 clang-format -i

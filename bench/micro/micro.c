@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <time.h>
 
@@ -30,6 +31,7 @@
 struct result {
     const struct micro_row *row;
     uint64_t in, out;
+    long faults;              /* pages the kernel had to provide in the last round */
     double rates[ROUNDS_MAX]; /* bytes in a nanosecond, which is GB/s */
 };
 
@@ -86,9 +88,14 @@ static int stream_load(const char *path, struct micro_stream *stream, struct err
 static int run_once(struct result *result, const struct micro_stream *stream, unsigned round,
                     struct error **err)
 {
+    struct rusage before;
+    struct rusage after;
+    getrusage(RUSAGE_THREAD, &before);
     int64_t start = cpu_ns();
     result->in = result->row->run(stream, &result->out);
     int64_t took = cpu_ns() - start;
+    getrusage(RUSAGE_THREAD, &after);
+    result->faults = after.ru_minflt - before.ru_minflt;
     if (result->in == 0)
         return error_set(err, ERROR_INTERNAL, "%s: failed", result->row->name);
     result->rates[round] = (double)result->in / (double)(took > 0 ? took : 1);
@@ -124,10 +131,10 @@ static void print_result(const struct result *results, size_t count, size_t inde
 {
     const struct result *result = &results[index];
     const struct result *other = beside(results, count, result->row);
-    double ratios[ROUNDS_MAX];
+    double ratios[ROUNDS_MAX] = {0};
     printf("  {\"name\": \"%s\", \"beside\": \"%s\", \"in\": %" PRIu64 ", \"out\": %" PRIu64
-           ", \"samples\": [",
-           result->row->name, other->row->name, result->in, result->out);
+           ", \"page_faults\": %ld, \"samples\": [",
+           result->row->name, other->row->name, result->in, result->out, result->faults);
     for (unsigned i = 0; i < rounds; i++) {
         ratios[i] = result->rates[i] / other->rates[i];
         printf("%s%.3f", i ? ", " : "", result->rates[i]);
@@ -139,7 +146,7 @@ static void print_result(const struct result *results, size_t count, size_t inde
 /* Those rows whose name contains `only`; memcpy, and what they are compared with, always. */
 static size_t choose_rows(struct result *results, const char *only)
 {
-    const struct micro_row *tables[] = {micro_basic_rows, micro_codec_rows};
+    const struct micro_row *tables[] = {micro_basic_rows, micro_codec_rows, micro_engine_rows};
     size_t count = 0;
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
         for (const struct micro_row *row = tables[i]; row->name && count < ROWS_MAX; row++)

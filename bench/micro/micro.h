@@ -33,7 +33,8 @@ struct micro_row {
 };
 
 /* The tables of rows, each ended by one without a name. */
-extern const struct micro_row micro_basic_rows[]; /* memcpy, parser, pages, hash */
-extern const struct micro_row micro_codec_rows[]; /* the libraries as they are */
+extern const struct micro_row micro_basic_rows[];  /* memcpy, parser, pages, hash */
+extern const struct micro_row micro_codec_rows[];  /* the libraries as they are */
+extern const struct micro_row micro_engine_rows[]; /* deltas, encoder, decoder */
 
 #endif
