@@ -32,8 +32,8 @@ struct relay {
     bool source;
     bool qemu_open; /* QEMU may still send */
     bool end_sent;
-    int event_fd, wake_fd, stop_fd;
-    atomic_bool committed;
+    int event_fd, wake_fd, stop_fd, quit_fd; /* stop: no more of the link; quit: no more at all */
+    atomic_bool committed, post_copy;
     pthread_t thread;
     pthread_mutex_t lock;
     struct relay_status status; /* guarded by lock; but for `link` */
@@ -222,6 +222,29 @@ static int relay_turn(struct relay *relay, struct error **err)
     return 0;
 }
 
+/*
+ * What QEMU still says goes nowhere. It must be read all the same: QEMU has its big lock while it
+ * writes the last bytes, and one whose socket is full answers nobody, not even a cancel.
+ */
+static void discard(struct relay *relay)
+{
+    for (;;) {
+        struct pollfd polls[] = {
+            {.fd = relay->qemu_open ? relay->qemu_fd : -1, .events = POLLIN},
+            {.fd = relay->quit_fd, .events = POLLIN},
+        };
+        if (poll(polls, ARRAY_SIZE(polls), -1) < 0 && errno != EINTR)
+            return;
+        if (polls[1].revents)
+            return;
+        if (!polls[0].revents)
+            continue;
+        ssize_t got = read(relay->qemu_fd, relay->buffer, RELAY_PIECE);
+        if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
+            relay->qemu_open = false;
+    }
+}
+
 static void *relay_run(void *argument)
 {
     struct relay *relay = argument;
@@ -234,6 +257,8 @@ static void *relay_run(void *argument)
     relay->error = error;
     pthread_mutex_unlock(&relay->lock);
     fd_event_signal(relay->event_fd);
+    if (relay->source && !relay->post_copy) /* post-copy's bytes are needed for its recovery */
+        discard(relay);
     return NULL;
 }
 
@@ -245,6 +270,7 @@ static void relay_free(struct relay *relay)
     close(relay->event_fd);
     close(relay->wake_fd);
     close(relay->stop_fd);
+    close(relay->quit_fd);
     pthread_mutex_destroy(&relay->lock);
     error_free(relay->error);
     free(relay);
@@ -265,6 +291,7 @@ static struct relay *relay_start(const struct link_options *options, int qemu_fd
     relay->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    relay->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&relay->lock, NULL);
     if (fd_set_nonblocking(qemu_fd, true, err) == 0)
         relay->link = connect ? link_new_source(options, connect, context, err)
@@ -332,6 +359,7 @@ void relay_urgent(struct relay *relay)
 
 void relay_post_copy(struct relay *relay)
 {
+    relay->post_copy = true;
     relay_urgent(relay);
     link_limit(relay->link, POST_COPY_IN_FLIGHT);
 }
@@ -342,11 +370,17 @@ void relay_commit(struct relay *relay)
     fd_event_signal(relay->wake_fd);
 }
 
+void relay_discard(struct relay *relay)
+{
+    fd_event_signal(relay->stop_fd);
+}
+
 void relay_stop(struct relay *relay)
 {
     if (!relay)
         return;
     fd_event_signal(relay->stop_fd);
+    fd_event_signal(relay->quit_fd);
     pthread_join(relay->thread, NULL);
     relay_free(relay);
 }

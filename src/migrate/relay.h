@@ -58,6 +58,10 @@ void relay_post_copy(struct relay *relay);
  */
 void relay_commit(struct relay *relay);
 
+/* Source, not in post-copy: the move is over. What QEMU still says is read, so that it can be told
+ * to give up, and dropped. The same happens by itself once the relay has failed. */
+void relay_discard(struct relay *relay);
+
 /* Ends the thread wherever it is, tells the other end, closes, frees. NULL is fine. */
 void relay_stop(struct relay *relay);
 

@@ -79,6 +79,8 @@ void migration_rollback(struct migration *m)
     m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
     if (post_copy_way_back_needed(m))
         relay_stop(STEAL(m->relay)); /* it must not compete for the bytes */
+    else if (m->relay)
+        relay_discard(m->relay);
     cancel_qemu(m);
     resume_guest(m);
     fault_pass(FAULT_SOURCE_RESUMED);
