@@ -58,13 +58,18 @@ static bool pause_ends(struct arrival *a)
     return a->ending;
 }
 
-/* `cont` was answered with an error, or not at all. */
+/* `cont` was answered with an error, or not at all. QEMU writes RESUME to its monitor before the
+ * first instruction (its vm_prepare_start), so that a monitor that was read to its end without one
+ * belongs to a guest that never ran. */
 static enum arrival_guest after_failed_cont(struct arrival *a)
 {
     char status[32];
     for (;;) {
-        if (resumed(a) || qemu_gone(a))
-            return GUEST_OURS; /* it may have run; if QEMU is gone, it has crashed here */
+        bool gone = qemu_gone(a);
+        if (resumed(a))
+            return GUEST_OURS;
+        if (gone)
+            return GUEST_NEVER_RAN;
         if (query_status(a, status))
             return strcmp(status, "running") == 0 || resumed(a) ? GUEST_OURS : GUEST_NEVER_RAN;
         if (pause_ends(a))

@@ -57,7 +57,21 @@ static int tell_gone(struct closing *c, struct error **err)
     return 0;
 }
 
-/* The outcome of a move whose VM is not here any more. */
+/* One call to the destination. */
+static int call(struct closing *c, const char *method, struct error **err)
+{
+    const struct peer peer = peer_of(c);
+    struct varlink_connection *control =
+        peer_find_control(c->context->store, &peer, c->context->end_fd, err);
+    if (!control)
+        return -1;
+    int result = peer_call(control, &peer, method, json_pack("{s:s}", "job", c->entry.job), NULL,
+                           c->context->end_fd, err);
+    varlink_connection_free(control);
+    return result;
+}
+
+/* From committed to done; the definition goes with it if it is to, and is safe there. */
 static int close_record(struct closing *c, struct error **err)
 {
     struct store *store = c->context->store;
@@ -70,9 +84,15 @@ static int close_record(struct closing *c, struct error **err)
                   c->entry.peer_name);
         return journal_delete(store, c->entry.job, true, err);
     }
-    if ((json_opt_bool(c->entry.options, "post_copy", false) && tell_gone(c, err) < 0) ||
-        journal_close(store, c->entry.job, NULL, err) < 0)
+    if (json_opt_bool(c->entry.options, "post_copy", false) && tell_gone(c, err) < 0)
         return -1;
+    bool undefine = c->vm && c->vm->definition &&
+                    json_opt_bool(c->entry.options, "undefine_source", false) &&
+                    call(c, "Stored", NULL) == 0;
+    if (journal_close(store, c->entry.job, undefine ? c->vm->uuid : NULL, err) < 0)
+        return -1;
+    if (undefine)
+        vm_definition_dropped(c->vm);
     c->entry.state = JOURNAL_DONE;
     return 0;
 }
@@ -80,15 +100,8 @@ static int close_record(struct closing *c, struct error **err)
 /* The last word to the destination: Forget, or Abort. Then the record may go. */
 static int tell(struct closing *c, const char *method, struct error **err)
 {
-    const struct peer peer = peer_of(c);
-    struct varlink_connection *control =
-        peer_find_control(c->context->store, &peer, c->context->end_fd, err);
-    if (!control)
-        return -1;
-    int result = peer_call(control, &peer, method, json_pack("{s:s}", "job", c->entry.job), NULL,
-                           c->context->end_fd, err);
-    varlink_connection_free(control);
-    return result < 0 ? -1 : journal_delete(c->context->store, c->entry.job, true, err);
+    return call(c, method, err) < 0 ? -1
+                                    : journal_delete(c->context->store, c->entry.job, true, err);
 }
 
 /* 1: all done. 0: a step further. -1: try again. */

@@ -186,6 +186,7 @@ class Refused(JournalCase):
             self.assertIn("moved", self.a.cli_fails("start", "vm").stderr)
         self.await_closed()
         self.assert_at_b(defined=True)
+        self.assertIsNone(self.a.vm("vm"))
 
     def test_done_and_killed(self):
         with self.refusing(self.a, "UPDATE ON journal WHEN NEW.state = 'done'"):
