@@ -55,7 +55,7 @@ struct dictionary {
     pthread_t thread;
     bool thread_started;
     atomic_bool stop;
-    int event_fd;
+    int event_fd, built_fd;
 
     /* The builder's: hashes that wait for their part of the filter. */
     uint8_t *hashes;
@@ -294,6 +294,7 @@ static void *build_thread(void *argument)
     d->built_ns = clock_now_ns() - d->started_ns;
     pthread_mutex_unlock(&d->lock);
     make_part(d, true);
+    fd_event_signal(d->built_fd);
     return NULL;
 }
 
@@ -332,7 +333,7 @@ static int make_table(struct dictionary *d, size_t memory_limit, struct error **
 static int start(struct dictionary *d, const struct dictionary_options *options,
                  const struct page_hash_key *key, struct error **err)
 {
-    if (d->event_fd < 0)
+    if (d->event_fd < 0 || d->built_fd < 0)
         return error_errno(err, errno, "eventfd");
     d->builder = page_hasher_new(key, err);
     if (!d->builder || !(d->reader = page_hasher_new(key, err)) ||
@@ -366,6 +367,7 @@ struct dictionary *dictionary_new(const struct dictionary_options *options,
     d->n_sources = n;
     d->last = &d->first;
     d->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    d->built_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&d->lock, NULL);
     if (start(d, options, key, err) == 0)
         return d;
@@ -396,8 +398,15 @@ void dictionary_free(struct dictionary *d)
     free(d->hashes);
     if (d->event_fd >= 0)
         close(d->event_fd);
+    if (d->built_fd >= 0)
+        close(d->built_fd);
     pthread_mutex_destroy(&d->lock);
     free(d);
+}
+
+int dictionary_built_fd(const struct dictionary *d)
+{
+    return d->built_fd;
 }
 
 int dictionary_event_fd(const struct dictionary *d)

@@ -41,6 +41,8 @@ struct dictionary *dictionary_new(const struct dictionary_options *options,
 /* Ends the thread and frees the sources. */
 void dictionary_free(struct dictionary *dictionary);
 
+/* An eventfd: readable once building is over, and from then on. */
+int dictionary_built_fd(const struct dictionary *dictionary);
 /* An eventfd: readable when dictionary_next_part has something. */
 int dictionary_event_fd(const struct dictionary *dictionary);
 /* The next part of the filter for the other side, made once, in order; the caller's to free. NULL

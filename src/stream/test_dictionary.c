@@ -353,6 +353,8 @@ static void test_building_ends_in_time(void **state)
     struct other other = other_new(&hasty, &guest, 1); /* and says that this was all */
     assert_int_equal(dictionary_counts(other.dictionary).indexed, 0);
     assert_false(is_found(&other, 1000));
+    const int built_fd = dictionary_built_fd(other.dictionary);
+    assert_int_equal(fd_wait(built_fd, POLLIN, -1, INT64_MAX, NULL), 0);
     other_free(&other);
     guest_end(&guest);
 }
