@@ -21,6 +21,8 @@ enum {
     AUTO_CONVERGE,
     POST_COPY,
     VERIFY,
+    COMPRESS,
+    STREAM_MEMORY,
     QUIET,
 };
 
@@ -38,6 +40,9 @@ static const struct option_spec options[] = {
     [AUTO_CONVERGE] = {"auto-converge", NULL, NULL, "slow the guest down if it must be"},
     [POST_COPY] = {"post-copy", NULL, NULL, "start there first, fetch the rest of RAM after"},
     [VERIFY] = {"verify", NULL, NULL, "compare all RAM before it runs there"},
+    [COMPRESS] = {"compress", "HOW", option_check_compress, "auto (default), zstd, lz4 or none"},
+    [STREAM_MEMORY] = {"stream-memory", "SIZE", option_check_memory,
+                       "MiB for the stream at each end (default 768)"},
     [QUIET] = {"quiet", NULL, NULL, "no progress", 'q'},
     {NULL},
 };
@@ -58,6 +63,7 @@ static const struct {
       {BANDWIDTH, "bandwidth"},
       {DOWNTIME, "downtime_ms"},
       {TIMEOUT, "timeout_s"},
+      {STREAM_MEMORY, "stream_memory"},
 };
 
 /* The mode that was asked for, in the API's spelling; NULL leaves it to the agent. */
@@ -76,8 +82,8 @@ static json_t *api_options(const struct option_value *given, struct error **err)
     CLEANUP_FREE char *xml = NULL;
     if (given[XML].given && !(xml = input_read(given[XML].text, err)))
         return NULL;
-    json_t *object = json_pack("{s:s*, s:s*, s:s*}", "mode", mode(given), "new_name",
-                               given[NAME].text, "xml", xml);
+    json_t *object = json_pack("{s:s*, s:s*, s:s*, s:s*}", "mode", mode(given), "new_name",
+                               given[NAME].text, "xml", xml, "compress", given[COMPRESS].text);
     if (!object) {
         error_set(err, ERROR_INVALID, "option '--name': is not UTF-8 text");
         return NULL;

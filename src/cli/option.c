@@ -169,6 +169,21 @@ int option_check_seconds(const char *text, int64_t *number, struct error **err)
     return text_parse_int(text, 1, INT32_MAX, number, err);
 }
 
+int option_check_compress(const char *text, int64_t *number, struct error **err)
+{
+    static const char *const words[] = {"auto", "none", "lz4", "zstd"};
+    *number = 0;
+    for (size_t i = 0; i < ARRAY_SIZE(words); i++)
+        if (text_equal(text, words[i]))
+            return 0;
+    return error_set(err, ERROR_INVALID, "'%s' is none of auto, zstd, lz4, none", text);
+}
+
+int option_check_memory(const char *text, int64_t *number, struct error **err)
+{
+    return units_parse_size(text, number, err);
+}
+
 int option_check_name(const char *text, int64_t *number, struct error **err)
 {
     *number = 0;

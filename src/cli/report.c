@@ -85,6 +85,37 @@ void report_table(const json_t *reports, struct text *out)
     table_render(&table, out);
 }
 
+/* The last codec in use. */
+static const char *last_codec(const json_t *stream)
+{
+    const json_t *codecs = json_object_get(stream, "codecs");
+    size_t n = json_array_size(codecs);
+    return n ? json_opt_string(json_array_get(codecs, n - 1), "codec", "none") : "none";
+}
+
+void report_stream(const json_t *reports, struct text *out)
+{
+    size_t index;
+    json_t *report;
+    json_array_foreach (reports, index, report) {
+        const json_t *stream = json_object_get(report, "stream");
+        char in[TEXT_SIZE_MAX], sent[TEXT_SIZE_MAX];
+        if (!json_is_object(stream))
+            continue;
+        CLEANUP_FREE char *vm = output_clean(json_opt_string(report, "vm", "?"));
+        CLEANUP_FREE char *codec = output_clean(last_codec(stream));
+        text_append(out, "%s: %s sent for %s (%s); pages:", vm,
+                    text_size((uint64_t)json_opt_int(stream, "bytes_out", 0), "", sent),
+                    text_size((uint64_t)json_opt_int(stream, "bytes_in", 0), "", in), codec);
+        static const char *const kinds[] = {"zero",  "repeated",   "known",
+                                            "delta", "compressed", "plain"};
+        for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
+            text_append(out, "%s %" PRId64 " %s", i ? "," : "", json_opt_int(stream, kinds[i], 0),
+                        kinds[i]);
+        text_append(out, "\n");
+    }
+}
+
 /* "INDENT" and the text of a member, cleaned; nothing when it is not there. */
 static void append_line(struct text *out, const char *indent, const json_t *object, const char *key)
 {
@@ -139,6 +170,8 @@ json_t *report_normalize(json_t *report)
     for (size_t i = 0; i < ARRAY_SIZE(optional); i++)
         if (!json_object_get(report, optional[i]))
             json_object_set_new(report, optional[i], json_null());
+    if (!json_object_get(report, "stream"))
+        json_object_set_new(report, "stream", json_null());
     return output_words(report);
 }
 
@@ -160,6 +193,7 @@ void report_print(json_t *report, enum output output)
         CLEANUP_JSON json_t *reports = json_pack("[O]", report);
         CLEANUP_TEXT struct text text = {0};
         report_table(reports, &text);
+        report_stream(reports, &text);
         fputs(text.data, stdout);
     }
     if (reason.length) {

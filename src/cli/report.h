@@ -16,6 +16,9 @@ void report_table(const json_t *reports, struct text *out);
  */
 void report_reason(const json_t *report, struct text *out);
 
+/* Appends one line for each move of which it is known: what its stream became on its way. */
+void report_stream(const json_t *reports, struct text *out);
+
 /*
  * For --json: the API's enums with `-`, and the optional members always there, null when there is
  * nothing to say. Changes `report` and returns it.

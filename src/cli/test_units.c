@@ -64,12 +64,28 @@ static void test_what_is_no_rate_is_refused(void **state)
     }
 }
 
+static void test_sizes(void **state)
+{
+    (void)state;
+    int64_t bytes = 0;
+    assert_int_equal(units_parse_size("512", &bytes, NULL), 0);
+    assert_int_equal(bytes, INT64_C(512) << 20);
+    assert_int_equal(units_parse_size("1.5GiB", &bytes, NULL), 0);
+    assert_int_equal(bytes, INT64_C(3) << 29);
+    assert_int_equal(units_parse_size("100B", &bytes, NULL), 0);
+    assert_int_equal(bytes, 100);
+    assert_int_equal(units_parse_size("1M/s", &bytes, NULL), -1);
+    assert_int_equal(units_parse_size("800Mbit", &bytes, NULL), -1);
+    assert_int_equal(units_parse_size("", &bytes, NULL), -1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_durations_read_well),
         cmocka_unit_test(test_rates_have_units),
         cmocka_unit_test(test_what_is_no_rate_is_refused),
+        cmocka_unit_test(test_sizes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -35,6 +35,9 @@ static const struct {
     {"kbit", 1e3 / 8}, {"Mbit", 1e6 / 8}, {"Gbit", 1e9 / 8},
 };
 
+/* The first of them, which are of bytes. */
+#define SIZE_UNITS 10
+
 /* Digits with at most one point between them. Returns what follows, NULL when there is no number.
  * By hand: strtod also takes signs, exponents, hex, "inf" and the locale's decimal comma. */
 static const char *parse_number(const char *text, double *number)
@@ -56,6 +59,23 @@ static const char *parse_number(const char *text, double *number)
     return at;
 }
 
+/* A number and one of the first `n` units, of which `length` bytes count. 0: it is none. */
+static int parse_bytes(const char *text, const char *unit, size_t length, size_t n, double number,
+                       int64_t *value, struct error **err)
+{
+    for (size_t i = 0; unit && i < n; i++) {
+        const char *name = rate_units[i].name;
+        if (strlen(name) != length || strncasecmp(name, unit, length) != 0)
+            continue;
+        double bytes = number * rate_units[i].bytes;
+        if (bytes < 1 || bytes >= 0x1p62)
+            return error_set(err, ERROR_INVALID, "'%s' is out of range", text);
+        *value = (int64_t)bytes;
+        return 1;
+    }
+    return 0;
+}
+
 int units_parse_rate(const char *text, int64_t *bytes_per_s, struct error **err)
 {
     double number = 0;
@@ -63,17 +83,21 @@ int units_parse_rate(const char *text, int64_t *bytes_per_s, struct error **err)
     size_t length = unit ? strlen(unit) : 0;
     if (length >= 2 && strcmp(unit + length - 2, "/s") == 0)
         length -= 2;
-    for (size_t i = 0; unit && i < ARRAY_SIZE(rate_units); i++) {
-        const char *name = rate_units[i].name;
-        if (strlen(name) != length || strncasecmp(name, unit, length) != 0)
-            continue;
-        double bytes = number * rate_units[i].bytes;
-        if (bytes < 1 || bytes >= 0x1p62)
-            return error_set(err, ERROR_INVALID, "'%s' is out of range", text);
-        *bytes_per_s = (int64_t)bytes;
-        return 0;
-    }
+    int parsed = parse_bytes(text, unit, length, ARRAY_SIZE(rate_units), number, bytes_per_s, err);
+    if (parsed)
+        return parsed < 0 ? -1 : 0;
     error_set(err, ERROR_INVALID, "'%s' is not a rate", text);
     return error_hint(err, "write MiB/s as a plain number, or a unit: 512KiB/s, 1.5GiB/s, "
                            "800Mbit/s");
+}
+
+int units_parse_size(const char *text, int64_t *bytes, struct error **err)
+{
+    double number = 0;
+    const char *unit = parse_number(text, &number);
+    int parsed = parse_bytes(text, unit, unit ? strlen(unit) : 0, SIZE_UNITS, number, bytes, err);
+    if (parsed)
+        return parsed < 0 ? -1 : 0;
+    error_set(err, ERROR_INVALID, "'%s' is not a size", text);
+    return error_hint(err, "write MiB as a plain number, or a unit: 512M, 1.5GiB");
 }

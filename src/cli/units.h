@@ -19,4 +19,7 @@ const char *units_duration(int64_t ms, char buffer[UNITS_DURATION_MAX]);
  */
 int units_parse_rate(const char *text, int64_t *bytes_per_s, struct error **err);
 
+/* A size: "100" is 100 MiB; "512K", "1.5GiB", "800B". Into bytes, at least 1. */
+int units_parse_size(const char *text, int64_t *bytes, struct error **err);
+
 #endif

@@ -14,13 +14,18 @@
 
 struct arrival;
 
+/* What the two ends of a move agree on. */
+struct arrival_terms {
+    unsigned connections; /* of the stream */
+    uint32_t slots;       /* of the stream engine */
+};
+
 /*
  * Prepares a job: reserves memory, writes the journal's entry, starts QEMU, starts the thread.
- * `parameters` are Prepare's; `peer` is who asks. Takes nothing over. *connections is how many
- * data connections it takes.
+ * `parameters` are Prepare's; `peer` is who asks. Takes nothing over. *terms is what it grants.
  */
 int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
-                    const json_t *parameters, unsigned *connections, struct error **err);
+                    const json_t *parameters, struct arrival_terms *terms, struct error **err);
 
 /* Takes up a job that an earlier agent has left as owner. */
 int arrival_resume(struct migrate_context *context, const struct journal_entry *entry,

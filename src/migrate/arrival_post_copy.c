@@ -91,7 +91,7 @@ static int await_stream(struct arrival *a, struct error **err)
                           &options, err) < 0)
         return -1;
     int fd = qemu_migration_socket(a->vm->qmp, "mudanza", &a->holder_fdset, err);
-    struct relay *relay = fd < 0 ? NULL : relay_start_destination(&options, fd, err);
+    struct relay *relay = fd < 0 ? NULL : relay_start_destination(&options, 0, NULL, fd, err);
     if (!relay)
         return -1;
     LOCK_SCOPE(&a->lock);

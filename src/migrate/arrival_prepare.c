@@ -75,7 +75,7 @@ static int ready_qemu(struct arrival *a, const json_t *capabilities, struct erro
     int fd = qemu_migration_socket(qmp, "mudanza", &a->holder_fdset, err);
     if (fd < 0)
         return -1;
-    struct relay *relay = relay_start_destination(&options, fd, err);
+    struct relay *relay = relay_start_destination(&options, a->slots, a->dictionary, fd, err);
     if (!relay)
         return -1;
     pthread_mutex_lock(&a->lock);
@@ -118,14 +118,17 @@ undo:
 
 /* The job counts among those that memory is reserved for, so that two that are prepared at the same
  * time cannot both have the last of it. */
-static int reserve_memory(struct migrate_context *context, const char *uuid, struct error **err)
+static int reserve_memory(struct arrival *a, const json_t *parameters, const char *uuid,
+                          struct arrival_terms *terms, struct error **err)
 {
     uint64_t available;
-    if (check_memory_available(context, &available, err) < 0)
+    if (check_memory_available(a->context, &available, err) < 0)
         return -1;
     if (available == 0)
         return error_set(err, ERROR_SYSTEM, "memory ran out since the plan was made");
-    keeper_make_room(context->keeper, arrival_reserved_memory(context), uuid);
+    a->slots = data_link_slots_granted(json_opt_int(parameters, "slots", 0), available);
+    *terms = (struct arrival_terms){.connections = a->connections, .slots = a->slots};
+    keeper_make_room(a->context->keeper, arrival_reserved_memory(a->context), uuid);
     return 0;
 }
 
@@ -140,7 +143,7 @@ static int begin_dictionary(struct arrival *a, const struct domain *domain, cons
 }
 
 int arrival_prepare(struct migrate_context *context, const struct store_host *peer,
-                    const json_t *parameters, unsigned *connections, struct error **err)
+                    const json_t *parameters, struct arrival_terms *terms, struct error **err)
 {
     uint8_t id[16];
     if (fault_point(FAULT_DESTINATION_PREPARE, err) < 0)
@@ -154,14 +157,13 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
         return -1;
     struct arrival *a = arrival_new(context, peer, job, parameters);
     a->memory = domain->memory;
-    *connections = a->connections;
     if (arrival_enter(a, err) < 0) { /* from here on an abort finds it */
         domain_free(domain);
         arrival_put(a);
         return -1;
     }
     if ((key && !(a->key = verify_key_parse(key, err))) || mark_boot_id(a->boot_id, err) < 0 ||
-        reserve_memory(context, domain->uuid, err) < 0 ||
+        reserve_memory(a, parameters, domain->uuid, terms, err) < 0 ||
         begin_dictionary(a, domain, json_opt_string(parameters, "dictionary_key", NULL), err) < 0 ||
         write_journal(a, domain, err) < 0) {
         domain_free(domain);

@@ -24,6 +24,7 @@ struct arrival {
     char *definition; /* XML that is to be defined here; NULL: the VM stays transient */
     char boot_id[MARK_BOOT_ID_SIZE];
     unsigned connections;          /* of the stream */
+    uint32_t slots;                /* of the stream engine */
     struct verify_key *key;        /* NULL: no verification */
     struct dictionary *dictionary; /* NULL: nothing here knows its pages */
     int wake_fd;                   /* something below changed, or an abort is asked for */

@@ -95,7 +95,8 @@ static void keep_ram(struct migration *m)
 
 int confirm_run(struct migration *m, struct error **err)
 {
-    m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
+    if (m->relay)
+        m->relayed = relay_status(m->relay);
     relay_stop(STEAL(m->relay));
     bool undefine;
     keep_ram(m);

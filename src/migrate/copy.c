@@ -39,8 +39,12 @@ static int start_stream(struct migration *m, struct error **err)
         m->qemu_end = fcntl(ours, F_DUPFD_CLOEXEC, 0);
     m->target_host = (struct data_link_target){
         .context = m->context, .job = m->job, .fingerprint = m->peer.host.fingerprint};
-    m->relay =
-        relay_start_source(&options, STEAL_FD(ours), data_link_connect, &m->target_host, err);
+    const struct encoder_options encoder = {.codec = m->options.compress,
+                                            .threads = data_link_threads(),
+                                            .slots = m->slots,
+                                            .dictionary_key = m->shares ? &m->page_key : NULL};
+    m->relay = relay_start_source(&options, &encoder, STEAL_FD(ours), data_link_connect,
+                                  &m->target_host, err);
     if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
         return -1;
     if (qemu_migration_start(m->vm->qmp, "mudanza", err) < 0)
@@ -103,8 +107,10 @@ int copy_run(struct migration *m, struct error **err)
     char status[32];
     for (;;) {
         migration_qemu_status(m, status);
-        if (strcmp(status, "pre-switchover") == 0)
+        if (strcmp(status, "pre-switchover") == 0) {
+            relay_urgent(m->relay); /* the guest stands */
             return 0;
+        }
         if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
             return migration_qemu_failure(m, err);
         if (post_copy_due(m) && post_copy_start(m, err) < 0)

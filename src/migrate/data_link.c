@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "migrate/job_id.h"
-#include "migrate/peer.h"
+#include "migrate/migration_private.h"
 
 /* Bytes of blocks on their way in each direction. Enough to fill 10 Gbit/s over 50 ms. */
 #define MEMORY_LIMIT ((size_t)64 << 20)
@@ -14,6 +14,12 @@
  * what the other cores do is the guests'. */
 #define CORES_EACH  4
 #define DEFAULT_MAX 4
+/* More than this many threads make blocks faster than any network takes them. */
+#define THREADS_MAX 8
+/* Video memory, firmware. */
+#define OTHER_RAM ((uint64_t)32 << 20)
+/* The destination gives a move this part of its free memory for slots, at most. */
+#define MEMORY_SHARE 4
 
 unsigned data_link_connections(void)
 {
@@ -22,6 +28,32 @@ unsigned data_link_connections(void)
         return 1;
     unsigned count = (unsigned)CPU_COUNT(&cores) / CORES_EACH;
     return count < 1 ? 1 : count > DEFAULT_MAX ? DEFAULT_MAX : count;
+}
+
+unsigned data_link_threads(void)
+{
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
+        return 1;
+    unsigned count = (unsigned)CPU_COUNT(&cores) - 1;
+    return count < 1 ? 1 : count > THREADS_MAX ? THREADS_MAX : count;
+}
+
+uint32_t data_link_slots(const struct migration *m)
+{
+    uint64_t memory = (uint64_t)m->options.stream_memory;
+    uint32_t slots =
+        encoder_slots_for(memory > MEMORY_LIMIT ? memory - MEMORY_LIMIT : 0, data_link_threads());
+    uint64_t pages = (m->target->memory + OTHER_RAM) / RAM_PAGE_SIZE;
+    return pages < slots ? (uint32_t)pages : slots;
+}
+
+uint32_t data_link_slots_granted(int64_t asked, uint64_t available)
+{
+    uint64_t most = available / MEMORY_SHARE / RAM_PAGE_SIZE;
+    if (most > STREAM_SLOTS_MAX)
+        most = STREAM_SLOTS_MAX;
+    return asked < 0 ? 0 : (uint64_t)asked < most ? (uint32_t)asked : (uint32_t)most;
 }
 
 int data_link_options(const struct migrate_context *context, const char *vm, const char *peer,

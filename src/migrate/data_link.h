@@ -10,6 +10,16 @@
 #define DATA_LINK_CONNECTIONS_MAX FRAME_SLOTS_MAX
 unsigned data_link_connections(void);
 
+/* Threads that compress: all cores but one, which the guests and QEMU need. */
+unsigned data_link_threads(void);
+
+/* Slots of the stream engine that the source asks for: what the move's memory allows, and no more
+ * than the guest has pages. */
+struct migration;
+uint32_t data_link_slots(const struct migration *m);
+/* What the destination gives of it, with so many bytes of memory free. */
+uint32_t data_link_slots_granted(int64_t asked, uint64_t available);
+
 /* For the link of `job`, moving `vm` to or from the host `peer`. The texts are borrowed. */
 int data_link_options(const struct migrate_context *context, const char *vm, const char *peer,
                       const char *job, unsigned connections, struct link_options *options,

@@ -56,6 +56,7 @@ struct migration {
     unsigned cuts;                       /* of its, that are known */
     bool was_lost;                       /* it had no connection when last looked at */
     int64_t back_ns;                     /* since when it has one again */
+    uint32_t slots;                      /* of the stream engine; agreed on in Prepare */
     int64_t holder_fdset;                /* QEMU's duplicate of our end of its socket; -1: none */
     char stream[JOB_ID_SIZE];            /* of the newest stream begun by a recovery */
     bool too_late; /* the stream broke when a recovery was not possible any more */
@@ -75,7 +76,7 @@ struct migration {
     int64_t started_ns, phase_ns[PHASE_COUNT + 1]; /* when each phase began */
     int64_t stopped_ns;                            /* when the guest stopped for the handover */
     uint64_t ram_bytes, ram_total, ram_remaining, dirty_rate, rate;
-    uint64_t wire_bytes; /* once the relay is gone */
+    struct relay_status relayed; /* once the relay is gone */
     int64_t last_sample_ns;
     int rounds;
     int64_t downtime_estimate_ms;
@@ -179,6 +180,9 @@ json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
 int report_store_void(struct migrate_context *context, struct vm *vm,
                       const struct journal_entry *entry, struct error **err);
 json_t *progress_make(const struct migration *m);
+
+/* stream_report.c: what became of the stream on its way; NULL before there was one. */
+json_t *stream_report_make(const struct migration *m, const struct relay_status *relayed);
 
 /* Waits until the destination has loaded everything. */
 int handover_await_loaded(struct migration *m, struct error **err);

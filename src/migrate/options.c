@@ -13,6 +13,9 @@ static const char *const mode_names[] = {[MIGRATE_AUTO] = "auto",
                                          [MIGRATE_NON_LIVE] = "non_live",
                                          [MIGRATE_OFFLINE] = "offline"};
 
+/* In the order of enum chooser_wish. */
+static const char *const compress_names[] = {"auto", "none", "lz4", "zstd"};
+
 const char *migrate_mode_name(enum migrate_mode mode)
 {
     return mode_names[mode];
@@ -24,6 +27,16 @@ static int in_range(const char *name, int64_t value, int64_t min, int64_t max, s
         return 0;
     return error_set(err, ERROR_INVALID, "%s %" PRId64 " is not between %" PRId64 " and %" PRId64,
                      name, value, min, max);
+}
+
+/* The index of a word, or ERROR_INVALID. */
+static int find_word(const char *what, const char *word, const char *const *words, size_t n,
+                     struct error **err)
+{
+    for (size_t i = 0; i < n; i++)
+        if (strcmp(word, words[i]) == 0)
+            return (int)i;
+    return error_set(err, ERROR_INVALID, "%s '%s' is not known", what, word);
 }
 
 static int check_offline(const struct migrate_options *options, struct error **err)
@@ -48,6 +61,9 @@ static int check(const struct migrate_options *options, struct error **err)
         in_range("downtime", options->downtime_ms, 1, MIGRATE_DOWNTIME_MAX_MS, err) < 0 ||
         in_range("timeout", options->timeout_s, 0, INT64_C(7) * 24 * 3600, err) < 0)
         return -1;
+    if (in_range("stream memory", options->stream_memory, MIGRATE_MEMORY_MIN, MIGRATE_MEMORY_MAX,
+                 err) < 0)
+        return -1;
     if (options->new_name && !domain_name_valid(options->new_name))
         return error_set(err, ERROR_INVALID, "'%s' cannot be a VM's name", options->new_name);
     if (options->mode == MIGRATE_OFFLINE)
@@ -68,13 +84,15 @@ static int check(const struct migrate_options *options, struct error **err)
 int migrate_options_parse(const json_t *object, struct migrate_options *options, struct error **err)
 {
     memset(options, 0, sizeof(*options));
-    const char *mode = json_opt_string(object, "mode", "auto");
-    size_t i = 0;
-    while (i < ARRAY_SIZE(mode_names) && strcmp(mode, mode_names[i]) != 0)
-        i++;
-    if (i == ARRAY_SIZE(mode_names))
-        return error_set(err, ERROR_INVALID, "mode '%s' is not known", mode);
-    options->mode = (enum migrate_mode)i;
+    int mode = find_word("mode", json_opt_string(object, "mode", "auto"), mode_names,
+                         ARRAY_SIZE(mode_names), err);
+    int compress = find_word("compression", json_opt_string(object, "compress", "auto"),
+                             compress_names, ARRAY_SIZE(compress_names), mode < 0 ? NULL : err);
+    if (mode < 0 || compress < 0)
+        return -1;
+    options->mode = (enum migrate_mode)mode;
+    options->compress = (enum chooser_wish)compress;
+    options->stream_memory = json_opt_int(object, "stream_memory", MIGRATE_MEMORY_DEFAULT);
     options->persistent = json_opt_bool(object, "persistent", false);
     options->undefine_source = json_opt_bool(object, "undefine_source", false);
     options->auto_converge = json_opt_bool(object, "auto_converge", false);

@@ -8,6 +8,7 @@
 
 #include "base/error.h"
 #include "base/json.h"
+#include "stream/chooser.h"
 
 enum migrate_mode { MIGRATE_AUTO, MIGRATE_LIVE, MIGRATE_NON_LIVE, MIGRATE_OFFLINE };
 
@@ -16,6 +17,11 @@ enum migrate_mode { MIGRATE_AUTO, MIGRATE_LIVE, MIGRATE_NON_LIVE, MIGRATE_OFFLIN
 #define MIGRATE_DOWNTIME_DEFAULT_MS 300
 #define MIGRATE_DOWNTIME_MAX_MS     INT64_C(2000000) /* QEMU's own bound */
 
+/* What the stream engine may use at either end, bytes. The least is what it needs besides slots. */
+#define MIGRATE_MEMORY_DEFAULT (INT64_C(768) << 20)
+#define MIGRATE_MEMORY_MIN     (INT64_C(128) << 20)
+#define MIGRATE_MEMORY_MAX     (INT64_C(64) << 30)
+
 struct migrate_options {
     enum migrate_mode mode;
     bool persistent, undefine_source, auto_converge, post_copy, verify;
@@ -23,7 +29,9 @@ struct migrate_options {
     int64_t bandwidth;    /* bytes per second; 0: no limit */
     int64_t downtime_ms;  /* the most to plan with */
     int64_t timeout_s;    /* 0: none */
-    int connections;      /* of the stream at most; 0: as suits the hosts */
+    enum chooser_wish compress;
+    int64_t stream_memory; /* bytes, at either end */
+    int connections;       /* of the stream at most; 0: as suits the hosts */
 };
 
 /* From a MigrateOptions object; ERROR_INVALID names the option. Checks what contradicts itself. */

@@ -61,10 +61,11 @@ static int method_check(void *context, struct varlink_call *call, json_t **reply
 static int method_prepare(void *context, struct varlink_call *call, json_t **reply,
                           struct error **err)
 {
-    unsigned connections;
-    if (arrival_prepare(context, peer_of(call), call->parameters, &connections, err) < 0)
+    struct arrival_terms terms;
+    if (arrival_prepare(context, peer_of(call), call->parameters, &terms, err) < 0)
         return -1;
-    *reply = json_pack("{s:i}", "connections", (int)connections);
+    *reply = json_pack("{s:i, s:I}", "connections", (int)terms.connections, "slots",
+                       (json_int_t)terms.slots);
     return 0;
 }
 

@@ -175,7 +175,12 @@ static int begin_stream(struct migration *m, struct error **err)
         return -1;
     m->target_host = (struct data_link_target){
         .context = m->context, .job = m->stream, .fingerprint = m->peer.host.fingerprint};
-    m->relay = relay_start_source(&options, ours, data_link_connect, &m->target_host, err);
+    /* A stream that goes on in the middle says nothing of its pages: only its bytes are compressed.
+     */
+    const struct encoder_options encoder = {.codec = m->options.compress,
+                                            .threads = data_link_threads()};
+    m->relay =
+        relay_start_source(&options, &encoder, ours, data_link_connect, &m->target_host, err);
     if (!m->relay)
         return -1;
     relay_post_copy(m->relay);

@@ -67,6 +67,7 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
                   m->options.persistent, "running", m->was_running, "post_copy",
                   m->options.post_copy, "capabilities", capabilities, "connections",
                   m->options.connections ? m->options.connections : (int)data_link_connections());
+    json_object_set_new(request, "slots", json_integer(data_link_slots(m)));
     if (compares)
         json_object_set_new(request, "verify_key", json_string(key_hex));
     if (m->shares) {
@@ -79,6 +80,7 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
         fault_point(FAULT_SOURCE_READY, err) < 0)
         return -1;
     m->connections = (unsigned)json_opt_int(reply, "connections", 1);
+    m->slots = (uint32_t)json_opt_int(reply, "slots", 0);
     m->follower = follower_start(m->context, &m->peer, m->job, m->cancel_fd, err);
     if (!m->follower)
         return -1;

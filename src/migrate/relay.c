@@ -2,7 +2,11 @@
 /*
  * The relay: QEMU's migration stream between its socket and a link.
  *
- * encode() and decode() are the one place that knows what is inside the blocks.
+ * The source's thread reads from QEMU while the link has room, and the engine's encoder makes
+ * blocks of it; these go into the link from the encoder's threads. What QEMU has not filled a
+ * window with goes as soon as nothing is before it: a window that waits for more costs nothing only
+ * as long as it would have to wait anyway. The destination's thread takes blocks from the link
+ * while QEMU takes their bytes.
  */
 #include "migrate/relay.h"
 
@@ -19,21 +23,31 @@
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "migrate/relay_pace.h"
+#include "stream/stream_block.h"
 
 /* One read from QEMU. Larger pieces gain nothing measurable; smaller ones cost system calls. */
 #define RELAY_PIECE ((size_t)256 * 1024)
 /* What an agent that dies in post-copy may take with it, but for a piece: as little as a fast
  * network needs. */
 #define POST_COPY_IN_FLIGHT ((size_t)256 * 1024)
+/* QEMU's next bytes are awaited so long while others are on their way. */
+#define PARTIAL_MS 1
 
 struct relay {
     int qemu_fd;
     struct link *link;
     bool source;
+    struct encoder *encoder; /* of the source */
+    struct decoder *decoder; /* of the destination */
+    struct dictionary *dictionary;
+    struct relay_pace pace;
+    bool hurries;   /* the encoder knows that it is urgent */
     bool qemu_open; /* QEMU may still send */
     bool end_sent;
     int event_fd, wake_fd, stop_fd, quit_fd; /* stop: no more of the link; quit: no more at all */
-    atomic_bool committed, post_copy;
+    atomic_bool committed, urgent;
+    atomic_bool post_copy; /* what was read is in the link before more is */
     pthread_t thread;
     pthread_mutex_t lock;
     struct relay_status status; /* guarded by lock; but for `link` */
@@ -55,10 +69,10 @@ static void count(struct relay *relay, size_t stream)
     relay->status.stream_bytes += stream;
 }
 
-static int emit(struct relay *relay, enum relay_block kind, const void *bytes, size_t size,
+static int emit(struct relay *relay, uint8_t kind, const void *bytes, size_t size,
                 struct error **err)
 {
-    struct block *block = block_new((uint8_t)kind, (uint32_t)size);
+    struct block *block = block_new(kind, (uint32_t)size);
     if (!block)
         return error_set(err, ERROR_SYSTEM, "out of memory");
     memcpy(block->data, bytes, size);
@@ -67,10 +81,18 @@ static int emit(struct relay *relay, enum relay_block kind, const void *bytes, s
 
 /* --- what is inside the blocks --- */
 
-/* QEMU's bytes into blocks; all of them are in the link when it returns. */
+/* The engine's sink for blocks, at either end. */
+static int send_block(void *context, struct block *block, struct error **err)
+{
+    struct relay *relay = context;
+    return link_send(relay->link, block, relay->stop_fd, err);
+}
+
+/* QEMU's bytes into blocks. Those to the source are in the link when it returns. */
 static int encode(struct relay *relay, const uint8_t *bytes, size_t size, struct error **err)
 {
-    return emit(relay, RELAY_BYTES, bytes, size, err);
+    return relay->source ? encoder_write(relay->encoder, bytes, size, err)
+                         : emit(relay, RELAY_BACK, bytes, size, err);
 }
 
 static int pass_out(struct relay *relay, struct error **err);
@@ -125,19 +147,24 @@ static int take_end(struct relay *relay, const struct block *block, struct error
     return 0;
 }
 
+/* The decoder's sink for the stream. */
+static int write_stream(void *context, const uint8_t *bytes, size_t size, struct error **err)
+{
+    return write_to_qemu(context, bytes, size, err);
+}
+
 /* A block into QEMU's bytes; all of them are in its socket when it returns. */
 static int decode(struct relay *relay, const struct block *block, struct error **err)
 {
-    switch (block->kind) {
-    case RELAY_BYTES:
-        if (!relay->source && fault_point(FAULT_DESTINATION_BYTES, err) < 0)
-            return -1;
-        return write_to_qemu(relay, block->data, block->size, err);
-    case RELAY_END:
+    if (!relay->source && block->kind != RELAY_END && fault_point(FAULT_DESTINATION_BYTES, err) < 0)
+        return -1;
+    if (block->kind == RELAY_END)
         return take_end(relay, block, err);
-    default:
-        return error_set(err, ERROR_CORRUPT, "block of unknown kind %u", block->kind);
-    }
+    if (!relay->source)
+        return decoder_take(relay->decoder, block, err);
+    if (block->kind == RELAY_BACK)
+        return write_to_qemu(relay, block->data, block->size, err);
+    return encoder_answer(relay->encoder, block, err);
 }
 
 /* --- the thread --- */
@@ -162,11 +189,15 @@ static int pass_out(struct relay *relay, struct error **err)
         return errno == EINTR || errno == EAGAIN ? 0 : error_errno(err, errno, "reading from QEMU");
     if (got == 0) {
         relay->qemu_open = false;
-        if (relay->source)
-            set_flag(relay, &relay->status.complete);
+        if (!relay->source)
+            return 0;
+        if (encoder_finish(relay->encoder, err) < 0)
+            return -1;
+        set_flag(relay, &relay->status.complete);
         return 0;
     }
-    if (encode(relay, relay->buffer, (size_t)got, err) < 0)
+    if (encode(relay, relay->buffer, (size_t)got, err) < 0 ||
+        (relay->source && relay->post_copy && encoder_flush(relay->encoder, err) < 0))
         return -1;
     if (relay->source)
         count(relay, (size_t)got);
@@ -193,18 +224,54 @@ static bool has_room(const struct relay *relay)
     return poll(&room, 1, 0) > 0;
 }
 
+/* How long to wait for anything, milliseconds: for ever, unless a part of a window might go. */
+static int turn_wait(const struct relay *relay, bool room)
+{
+    if (!relay->source || !room || !encoder_partial(relay->encoder))
+        return -1;
+    return relay->urgent || encoder_idle(relay->encoder) ? 0 : PARTIAL_MS;
+}
+
+/* Source: what is due between two looks at QEMU. `waited`: QEMU had to, for the link's sake. */
+static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct error **err)
+{
+    double rate;
+    bool scarce;
+    if (relay_pace_look(&relay->pace, waited, encoder_emitted(relay->encoder), relay->link, &rate,
+                        &scarce))
+        encoder_link(relay->encoder, rate, scarce);
+    if (relay->urgent && !relay->hurries) {
+        relay->hurries = true;
+        if (encoder_urgent(relay->encoder, true, err) < 0)
+            return -1;
+    }
+    if (quiet && (!waited || relay->urgent) && encoder_partial(relay->encoder))
+        return encoder_push(relay->encoder, err);
+    return 0;
+}
+
+/* Destination: what it knows of the guest's pages goes to the source as it becomes known. */
+static int send_filter(struct relay *relay, struct error **err)
+{
+    size_t size;
+    CLEANUP_FREE uint8_t *part = dictionary_next_part(relay->dictionary, &size);
+    return part ? emit(relay, STREAM_FILTER, part, size, err) : 0;
+}
+
 static int relay_turn(struct relay *relay, struct error **err)
 {
     bool room = !relay->qemu_open || has_room(relay);
+    bool ready = relay->qemu_open && room && !(relay->source && encoder_full(relay->encoder));
     struct pollfd polls[] = {
         {.fd = link_receive_fd(relay->link), .events = POLLIN},
-        {.fd = relay->qemu_open && room ? relay->qemu_fd : -1, .events = POLLIN},
+        {.fd = ready ? relay->qemu_fd : -1, .events = POLLIN},
         {.fd = room ? -1 : link_room_fd(relay->link), .events = POLLIN},
         {.fd = link_event_fd(relay->link), .events = POLLIN},
         {.fd = relay->wake_fd, .events = POLLIN},
         {.fd = relay->stop_fd, .events = POLLIN},
+        {.fd = relay->dictionary ? dictionary_event_fd(relay->dictionary) : -1, .events = POLLIN},
     };
-    if (poll(polls, ARRAY_SIZE(polls), -1) < 0 && errno != EINTR)
+    if (poll(polls, ARRAY_SIZE(polls), turn_wait(relay, room)) < 0 && errno != EINTR)
         return error_errno(err, errno, "poll");
     if (polls[5].revents)
         return error_set(err, ERROR_CANCELLED, "stopped");
@@ -215,7 +282,11 @@ static int relay_turn(struct relay *relay, struct error **err)
     }
     if (polls[0].revents && pass_in(relay, err) < 0)
         return -1;
+    if (polls[6].revents && send_filter(relay, err) < 0)
+        return -1;
     if (polls[1].revents && pass_out(relay, err) < 0)
+        return -1;
+    if (relay->source && relay->qemu_open && tend_encoder(relay, !room, !polls[1].revents, err) < 0)
         return -1;
     if (relay->source && relay->committed && !relay->qemu_open && !relay->end_sent)
         return send_end(relay, err);
@@ -264,6 +335,8 @@ static void *relay_run(void *argument)
 
 static void relay_free(struct relay *relay)
 {
+    encoder_free(relay->encoder);
+    decoder_free(relay->decoder);
     link_stop(relay->link);
     if (relay->qemu_fd >= 0)
         close(relay->qemu_fd);
@@ -276,8 +349,32 @@ static void relay_free(struct relay *relay)
     free(relay);
 }
 
-static struct relay *relay_start(const struct link_options *options, int qemu_fd,
-                                 link_connect *connect, void *context, struct error **err)
+static void look_up(void *dictionary, const uint8_t *hashes, size_t n, uint8_t *const *to,
+                    bool *found)
+{
+    dictionary_lookup_many(dictionary, hashes, n, to, found);
+}
+
+static int start_encoder(struct relay *relay, const struct encoder_options *options,
+                         struct error **err)
+{
+    relay->encoder = encoder_new(options, (struct stream_sink){send_block, relay}, err);
+    return relay->encoder ? 0 : -1;
+}
+
+static int start_decoder(struct relay *relay, uint32_t slots, struct dictionary *dictionary,
+                         struct error **err)
+{
+    const struct decoder_options options = {
+        .slots = slots, .lookup = dictionary ? look_up : NULL, .context = dictionary};
+    relay->dictionary = dictionary;
+    relay->decoder =
+        decoder_new(&options, (struct decoder_sink){write_stream, send_block, relay}, err);
+    return relay->decoder ? 0 : -1;
+}
+
+/* Takes qemu_fd over, also on error. Its engine and link are not there yet. */
+static struct relay *relay_new(int qemu_fd, bool source, struct error **err)
 {
     struct relay *relay = calloc(1, sizeof(*relay));
     if (!relay) {
@@ -286,7 +383,7 @@ static struct relay *relay_start(const struct link_options *options, int qemu_fd
         return NULL;
     }
     relay->qemu_fd = qemu_fd;
-    relay->source = connect != NULL;
+    relay->source = source;
     relay->qemu_open = true;
     relay->event_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     relay->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
@@ -294,31 +391,45 @@ static struct relay *relay_start(const struct link_options *options, int qemu_fd
     relay->quit_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     pthread_mutex_init(&relay->lock, NULL);
     if (fd_set_nonblocking(qemu_fd, true, err) == 0)
-        relay->link = connect ? link_new_source(options, connect, context, err)
-                              : link_new_destination(options, err);
-    if (!relay->link) {
-        relay_free(relay);
-        return NULL;
-    }
-    int failed = pthread_create(&relay->thread, NULL, relay_run, relay);
-    if (failed) {
-        error_errno(err, failed, "relay thread");
-        relay_free(relay);
-        return NULL;
-    }
-    return relay;
+        return relay;
+    relay_free(relay);
+    return NULL;
 }
 
-struct relay *relay_start_source(const struct link_options *options, int qemu_fd,
+/* The link is there: the thread begins. Frees the relay on error. */
+static struct relay *relay_begin(struct relay *relay, struct error **err)
+{
+    int failed = relay->link ? pthread_create(&relay->thread, NULL, relay_run, relay) : 0;
+    if (failed)
+        error_errno(err, failed, "relay thread");
+    if (relay->link && !failed)
+        return relay;
+    relay_free(relay);
+    return NULL;
+}
+
+struct relay *relay_start_source(const struct link_options *options,
+                                 const struct encoder_options *encoder, int qemu_fd,
                                  link_connect *connect, void *context, struct error **err)
 {
-    return relay_start(options, qemu_fd, connect, context, err);
+    struct relay *relay = relay_new(qemu_fd, true, err);
+    if (!relay)
+        return NULL;
+    if (start_encoder(relay, encoder, err) == 0)
+        relay->link = link_new_source(options, connect, context, err);
+    return relay_begin(relay, err);
 }
 
-struct relay *relay_start_destination(const struct link_options *options, int qemu_fd,
+struct relay *relay_start_destination(const struct link_options *options, uint32_t slots,
+                                      struct dictionary *dictionary, int qemu_fd,
                                       struct error **err)
 {
-    return relay_start(options, qemu_fd, NULL, NULL, err);
+    struct relay *relay = relay_new(qemu_fd, false, err);
+    if (!relay)
+        return NULL;
+    if (start_decoder(relay, slots, dictionary, err) == 0)
+        relay->link = link_new_destination(options, err);
+    return relay_begin(relay, err);
 }
 
 int relay_attach(struct relay *relay, struct tls *tls, const struct frame_resume *resume,
@@ -338,6 +449,8 @@ struct relay_status relay_status(struct relay *relay)
     struct relay_status status = relay->status;
     status.link = link_status(relay->link);
     status.wire_bytes = status.link.wire_out + status.link.wire_in;
+    if (relay->encoder)
+        status.stream = encoder_counts(relay->encoder);
     return status;
 }
 
@@ -354,7 +467,9 @@ int relay_trouble(struct relay *relay, struct error **err)
 
 void relay_urgent(struct relay *relay)
 {
+    relay->urgent = true;
     link_urgent(relay->link, true);
+    fd_event_signal(relay->wake_fd);
 }
 
 void relay_post_copy(struct relay *relay)

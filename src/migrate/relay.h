@@ -10,29 +10,37 @@
 #ifndef MIGRATE_RELAY_H
 #define MIGRATE_RELAY_H
 
+#include "stream/decoder.h"
+#include "stream/dictionary.h"
+#include "stream/encoder.h"
 #include "wire/link.h"
 
 struct relay;
 
-/* The kinds of blocks. */
+/* The kinds of blocks beside those of the stream engine (stream_block.h). */
 enum relay_block {
-    RELAY_BYTES = 1, /* of QEMU's stream, as they are */
-    RELAY_END = 2,   /* that was all of it: its length, u64 big-endian; only after COMMIT */
+    RELAY_END = 16,  /* that was all of it: its length, u64 big-endian; only after COMMIT */
+    RELAY_BACK = 17, /* to the source: bytes for its QEMU, as they are */
 };
 
 struct relay_status {
-    uint64_t stream_bytes;   /* of QEMU's stream, passed on so far */
-    uint64_t wire_bytes;     /* with frames, as given to TLS; both directions */
-    bool complete;           /* source: QEMU closed its end and all of it is in the link */
-    bool ended;              /* END was received; source: the destination has it */
-    bool failed;             /* and will not go on */
-    struct link_status link; /* connections, cuts, memory */
+    uint64_t stream_bytes;       /* of QEMU's stream, passed on so far */
+    uint64_t wire_bytes;         /* with frames, as given to TLS; both directions */
+    bool complete;               /* source: QEMU closed its end and all of it is in the link */
+    bool ended;                  /* END was received; source: the destination has it */
+    bool failed;                 /* and will not go on */
+    struct link_status link;     /* connections, cuts, memory */
+    struct stream_counts stream; /* source: what became of it on the way */
 };
 
 /* Starts the thread. Takes `qemu_fd` over, also on error. */
-struct relay *relay_start_source(const struct link_options *options, int qemu_fd,
+struct relay *relay_start_source(const struct link_options *options,
+                                 const struct encoder_options *encoder, int qemu_fd,
                                  link_connect *connect, void *context, struct error **err);
-struct relay *relay_start_destination(const struct link_options *options, int qemu_fd,
+/* `dictionary` is what this host knows of the guest's pages, NULL for nothing; it stays the
+ * caller's, until relay_stop. */
+struct relay *relay_start_destination(const struct link_options *options, uint32_t slots,
+                                      struct dictionary *dictionary, int qemu_fd,
                                       struct error **err);
 
 /* Destination: a connection of the job's, see link_attach. Does not wait. */
@@ -49,7 +57,7 @@ int relay_take_error(struct relay *relay, struct error **err);
 /* Why there is no connection now: see link_error. */
 int relay_trouble(struct relay *relay, struct error **err);
 
-/* The guest stands, or fetches pages: what is queued on the way costs downtime. */
+/* The guest stands, or fetches pages: what is queued on the way costs downtime. From any thread. */
 void relay_urgent(struct relay *relay);
 /* Post-copy began: the same, and little is on its way at a time, as all of it may get lost. */
 void relay_post_copy(struct relay *relay);

@@ -76,7 +76,8 @@ static int close_record(struct migration *m, bool told, struct error **err)
 void migration_rollback(struct migration *m)
 {
     fault_pass(FAULT_SOURCE_ROLLBACK);
-    m->wire_bytes = m->relay ? relay_status(m->relay).wire_bytes : 0;
+    if (m->relay)
+        m->relayed = relay_status(m->relay);
     if (post_copy_way_back_needed(m))
         relay_stop(STEAL(m->relay)); /* it must not compete for the bytes */
     else if (m->relay)

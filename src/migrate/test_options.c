@@ -20,6 +20,8 @@ static void test_defaults(void **state)
     assert_int_equal(parse("{}", &options, NULL), 0);
     assert_int_equal(options.mode, MIGRATE_AUTO);
     assert_int_equal(options.downtime_ms, MIGRATE_DOWNTIME_DEFAULT_MS);
+    assert_int_equal(options.compress, CHOOSER_AUTO);
+    assert_int_equal(options.stream_memory, MIGRATE_MEMORY_DEFAULT);
     assert_false(options.persistent || options.undefine_source || options.post_copy);
     migrate_options_clear(&options);
 }
@@ -38,6 +40,8 @@ static void test_contradictions_are_refused_with_advice(void **state)
         {"{\"downtime_ms\":0}", "downtime"},
         {"{\"bandwidth\":-1}", "bandwidth"},
         {"{\"timeout_s\":-5}", "timeout"},
+        {"{\"compress\":\"gzip\"}", "compression 'gzip'"},
+        {"{\"stream_memory\":1000}", "stream memory 1000"},
         {"{\"new_name\":\"a/b\"}", "name"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

@@ -23,14 +23,15 @@
 /* Windows that may wait for answers. Those that one encoder_write fills may come on top. */
 #define WAITING_MAX 16
 _Static_assert(WAITING_MAX < STREAM_OFFERS_MAX, "the decoder holds what is offered");
-/* Of all parts of the page filter: enough for 200 GiB of other guests' RAM. */
-#define FILTER_MEMORY ((size_t)64 * 1024 * 1024)
+/* Of all parts of the page filter: enough for 50 GiB of other guests' RAM. */
+#define FILTER_MEMORY ((size_t)16 * 1024 * 1024)
 
 /* What an encoder takes beside slots: itself, waiting windows, the pipeline. */
 static size_t fixed_memory(unsigned threads)
 {
     unsigned lanes = threads ? threads : 1;
-    return sizeof(struct encoder) + STREAM_OFFERS_MAX * (sizeof(struct window) + STREAM_RAW_MAX) +
+    return sizeof(struct encoder) + FILTER_MEMORY +
+           STREAM_OFFERS_MAX * (sizeof(struct window) + STREAM_RAW_MAX) +
            lanes * CODEC_LANE_MEMORY + (3 * lanes + 1) * STREAM_WINDOW_RAW_MAX;
 }
 
@@ -376,6 +377,11 @@ int encoder_answer(struct encoder *encoder, const struct block *block, struct er
         status = error_set(err, ERROR_CORRUPT, "block of kind %u", block->kind);
     }
     return status < 0 ? error_prefix(err, "answers from the peer") : 0;
+}
+
+uint64_t encoder_emitted(struct encoder *encoder)
+{
+    return pipeline_emitted(encoder->pipeline);
 }
 
 void encoder_link(struct encoder *encoder, double rate, bool waited)

@@ -55,6 +55,9 @@ int encoder_finish(struct encoder *encoder, struct error **err);
 /* A block from the decoder: an answer, a part of the filter, its pace. It stays the caller's. */
 int encoder_answer(struct encoder *encoder, const struct block *block, struct error **err);
 
+/* Bytes of all blocks that have left. */
+uint64_t encoder_emitted(struct encoder *encoder);
+
 /* What the link did lately, see chooser_link(). */
 void encoder_link(struct encoder *encoder, double rate, bool waited);
 

@@ -1,0 +1,25 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* How fast the link is, as the source's relay sees it: what was acknowledged, and whether QEMU had
+ * to wait for it. */
+#ifndef MIGRATE_RELAY_PACE_H
+#define MIGRATE_RELAY_PACE_H
+
+#include "wire/link.h"
+
+/* All zero at the start. */
+struct relay_pace {
+    int64_t since_ns;  /* when the present interval began */
+    int64_t looked_ns; /* the last look */
+    int64_t waited_ns; /* of the interval */
+    uint64_t acked;    /* at its beginning */
+};
+
+/*
+ * To be called often. `waited`: since the last look nothing was read, as the link had no room.
+ * `emitted`: bytes of all blocks given to the link. True at the end of an interval: `*rate` is then
+ * what was acknowledged in it, bytes per second, and `*scarce` whether the link was waited for.
+ */
+bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
+                     double *rate, bool *scarce);
+
+#endif
