@@ -173,3 +173,12 @@ class WayBack(PostCopyCase):
         self.assertEqual((traces(self.a), traces(self.b)), before)
         self.assert_beats_at(self.heart, self.a)
         self.assert_sound(self.heart, 2)
+
+
+class Kvm(Agents):
+    """The same under KVM, with the older QEMU; a KVM that emulates each instruction is slow."""
+
+    slow = True
+    emulator = paths.QEMU_7
+    options = {"accelerator": "kvm", "cmdline": "mem=1M heartbeat=20"}
+    slow_link = "2mbit"
