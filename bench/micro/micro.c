@@ -143,14 +143,27 @@ static void print_result(const struct result *results, size_t count, size_t inde
            median(ratios, rounds), index + 1 < count ? "," : "");
 }
 
-/* Those rows whose name contains `only`; memcpy, and what they are compared with, always. */
+static const struct micro_row *const tables[] = {micro_basic_rows, micro_codec_rows,
+                                                 micro_engine_rows};
+
+/* Whether one of the rows that `only` asks for is compared with a row of this name. */
+static bool is_beside(const char *name, const char *only)
+{
+    for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
+        for (const struct micro_row *row = tables[i]; row->name; row++)
+            if (row->beside && strstr(row->name, only) && text_equal(row->beside, name))
+                return true;
+    return false;
+}
+
+/* Those rows whose name contains `only`, and what they are compared with; memcpy always. */
 static size_t choose_rows(struct result *results, const char *only)
 {
-    const struct micro_row *tables[] = {micro_basic_rows, micro_codec_rows, micro_engine_rows};
     size_t count = 0;
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
         for (const struct micro_row *row = tables[i]; row->name && count < ROWS_MAX; row++)
-            if (!only || strncmp(row->name, "memcpy", 6) == 0 || strstr(row->name, only))
+            if (!only || row == micro_basic_rows || strstr(row->name, only) ||
+                is_beside(row->name, only))
                 results[count++].row = row;
     return count;
 }
