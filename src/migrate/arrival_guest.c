@@ -3,6 +3,7 @@
  * From J(OWNER) to a guest that runs, in the agent that wrote it and in one that found it: the
  * table "From OWNER to running" of docs/handover.md.
  */
+#include <errno.h>
 #include <poll.h>
 #include <string.h>
 
@@ -86,8 +87,12 @@ enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err)
         error_set(err, ERROR_QEMU, "QEMU ended before the guest could run");
         return GUEST_NEVER_RAN;
     }
-    if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, err) < 0)
-        return after_failed_cont(a);
+    CLEANUP_ERROR struct error *why = NULL;
+    if (a->running_wanted && qmp_execute(a->vm->qmp, "cont", NULL, NULL, &why) < 0) {
+        bool sent = why->sys_errno != EPIPE;
+        error_move(err, STEAL(why));
+        return sent ? after_failed_cont(a) : GUEST_NEVER_RAN;
+    }
     fault_pass(FAULT_DESTINATION_CONT_AFTER);
     return GUEST_OURS;
 }

@@ -159,8 +159,12 @@ static int qmp_send(struct qmp *qmp, const char *data, size_t size, int fd, int 
             shutdown(qmp->fd, SHUT_RDWR);
         if (errnum == EAGAIN)
             return -1; /* fd_wait's error */
-        if (errnum == EPIPE || errnum == ECONNRESET)
-            return qmp_ended(err);
+        if (errnum == EPIPE || errnum == ECONNRESET) {
+            qmp_ended(err);
+            if (err && *err && !done)
+                (*err)->sys_errno = EPIPE; /* certainly not sent */
+            return -1;
+        }
         return error_errno(err, errnum, "QEMU's monitor");
     }
     return 0;

@@ -50,8 +50,8 @@ int qmp_version(const struct qmp *qmp);
 /*
  * Executes one command. `arguments` is taken over (NULL: none). *reply (may be NULL) is the
  * "return" member, owned by the caller. A QMP error is ERROR_QEMU with "COMMAND: description"; so
- * is the end of QEMU while it waits ("COMMAND: the QEMU process ended"). ERROR_TIMEOUT when QEMU
- * does not answer.
+ * is the end of QEMU while it waits ("COMMAND: the QEMU process ended"; with sys_errno EPIPE when
+ * QEMU was gone before any of the command was sent). ERROR_TIMEOUT when QEMU does not answer.
  */
 int qmp_execute(struct qmp *qmp, const char *command, json_t *arguments, json_t **reply,
                 struct error **err);

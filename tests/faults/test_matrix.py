@@ -19,7 +19,7 @@ MISSING = ("source-owner", "source-post-copy", "destination-end", "destination-o
 OWN = {"kill": "kill", "error": "error", "cut": "cut", "pause": "stop"}
 
 
-def cell_of(point, fault, outcome, *, options=(), post_copy=False, **more):
+def cell_of(point, fault, outcome, *, options=(), post_copy=False, bandwidth=COPY, **more):
     """The cell of a row and a column of a table."""
     at = PASSAGE.get(point, "")
     faults = {"A": "", "B": ""}
@@ -34,7 +34,7 @@ def cell_of(point, fault, outcome, *, options=(), post_copy=False, **more):
         options = (*options, ("post_copy", True))
     return Cell(f"{point}:{fault}", outcome, slow=slow, faults=(faults["A"], faults["B"]), point=point,
                 act=fault if fault not in ("kill", "error", "cut") else "",
-                options=(("bandwidth", COPY), *NEEDS.get(point, ()), *options), **more)
+                options=(("bandwidth", bandwidth), *NEEDS.get(point, ()), *options), **more)
 
 
 class PreCopy(CellCase):
@@ -47,6 +47,10 @@ class Twice(CellCase):
 
 class PostCopy(CellCase):
     """Every point, every fault that matters: a move that ends in post-copy."""
+
+
+class Full(CellCase):
+    """Some of PreCopy with a guest that writes until the end."""
 
 
 class Kvm(CellCase):
@@ -68,6 +72,7 @@ add(Twice, (Cell(name, outcome, faults=(a, b), restarted=(again_a, again_b),
             for name, a, b, again_a, again_b, outcome in matrix.TWICE))
 add(PostCopy, (cell_of(*row, cmdline=BUSY, post_copy=True)
                for row in matrix.rows(matrix.POST_COPY)))
+add(Full, (cell_of(*row, cmdline=BUSY, bandwidth=4 * COPY) for row in matrix.rows(matrix.FULL)))
 add(Kvm, (cell_of(*row, accelerator="kvm", cmdline=SLOW) for row in matrix.rows(matrix.FEW)))
 add(Qemu7, (cell_of(*row, emulators=(paths.QEMU_7, paths.QEMU_7), machine="pc-q35-7.2")
             for row in matrix.rows(matrix.FEW)))
