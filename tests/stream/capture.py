@@ -259,12 +259,14 @@ def capture(options, folder):
     for needed in (options.emulator, *((KERNEL, INITRD) if options.guest == "linux" else (BARE,))):
         if not shutil.which(needed) and not Path(needed).exists():
             raise Unavailable(f"no {needed}")
-    folder.mkdir(parents=True, exist_ok=True)
     post_copy = options.mode == "post-copy"
+    if post_copy and not os.path.isdir("/dev/shm"):
+        raise Unavailable("no /dev/shm")
+    folder.mkdir(parents=True, exist_ok=True)
     with contextlib.ExitStack() as stack:
-        # The kernel can fill in missing pages of RAM in a tmpfs only.
+        # In a file the kernel can fill in missing pages only if it is in a tmpfs.
         work = Path(stack.enter_context(tempfile.TemporaryDirectory(
-            prefix="mudanza-capture-", dir="/dev/shm" if os.path.isdir("/dev/shm") else None)))
+            prefix="mudanza-capture-", dir="/dev/shm" if post_copy else None)))
         target, incoming = work / "target", work / "incoming"
         source = stack.enter_context(Qemu(machine(options, work / "source.ram"), work, "source"))
         destination = None
@@ -285,7 +287,8 @@ def capture(options, folder):
             if destination:  # it has all pages when it says so
                 destination.wait("MIGRATION", "status", "completed")
         except BaseException:
-            source.process.kill()  # so that its connections end
+            for qemu in filter(None, (source, destination)):
+                qemu.process.kill()  # so that their connections end
             raise
         finally:
             recorder.close()
