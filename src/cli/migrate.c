@@ -23,6 +23,7 @@ enum {
     VERIFY,
     COMPRESS,
     STREAM_MEMORY,
+    CONNECTIONS,
     QUIET,
 };
 
@@ -43,6 +44,8 @@ static const struct option_spec options[] = {
     [COMPRESS] = {"compress", "HOW", option_check_compress, "auto (default), zstd, lz4 or none"},
     [STREAM_MEMORY] = {"stream-memory", "SIZE", option_check_memory,
                        "MiB for the stream at each end (default 768)"},
+    [CONNECTIONS] = {"connections", "N", option_check_connections,
+                     "TCP connections for the stream (default: by CPUs)"},
     [QUIET] = {"quiet", NULL, NULL, "no progress", 'q'},
     {NULL},
 };
@@ -60,10 +63,8 @@ static const struct {
         {VERIFY, "verify"},
 },
   numbers[] = {
-      {BANDWIDTH, "bandwidth"},
-      {DOWNTIME, "downtime_ms"},
-      {TIMEOUT, "timeout_s"},
-      {STREAM_MEMORY, "stream_memory"},
+      {BANDWIDTH, "bandwidth"},         {DOWNTIME, "downtime_ms"},    {TIMEOUT, "timeout_s"},
+      {STREAM_MEMORY, "stream_memory"}, {CONNECTIONS, "connections"},
 };
 
 /* The mode that was asked for, in the API's spelling; NULL leaves it to the agent. */

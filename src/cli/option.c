@@ -164,6 +164,11 @@ int option_check_downtime(const char *text, int64_t *number, struct error **err)
     return text_parse_int(text, 1, 2000000, number, err);
 }
 
+int option_check_connections(const char *text, int64_t *number, struct error **err)
+{
+    return text_parse_int(text, 1, 16, number, err);
+}
+
 int option_check_seconds(const char *text, int64_t *number, struct error **err)
 {
     return text_parse_int(text, 1, INT32_MAX, number, err);

@@ -56,13 +56,15 @@ static void test_options_reach_the_agent_in_its_units(void **state)
     runner->input = "<domain/>";
     assert_int_equal(RUN(runner, "migrate", "--non-live", "--persistent", "--undefine-source",
                          "--name=new", "--xml", "-", "--bandwidth", "1.5G", "--downtime", "20",
-                         "--timeout", "90", "--auto-converge", "--post-copy", "--verify", "web",
-                         "beta"),
+                         "--timeout", "90", "--auto-converge", "--post-copy", "--verify",
+                         "--connections", "3", "web", "beta"),
                      COMMAND_DONE);
-    assert_options(fixture, "{\"auto_converge\":true,\"bandwidth\":1610612736,\"downtime_ms\":20,"
-                            "\"mode\":\"non_live\",\"new_name\":\"new\",\"persistent\":true,"
-                            "\"post_copy\":true,\"timeout_s\":90,\"undefine_source\":true,"
-                            "\"verify\":true,\"xml\":\"<domain/>\"}");
+    assert_options(
+        fixture,
+        "{\"auto_converge\":true,\"bandwidth\":1610612736,\"connections\":3,\"downtime_ms\":20,"
+        "\"mode\":\"non_live\",\"new_name\":\"new\",\"persistent\":true,"
+        "\"post_copy\":true,\"timeout_s\":90,\"undefine_source\":true,"
+        "\"verify\":true,\"xml\":\"<domain/>\"}");
     assert_int_equal(RUN(runner, "migrate", "--live", "web", "beta"), COMMAND_DONE);
     assert_options(fixture, "{\"mode\":\"live\"}");
     assert_int_equal(RUN(runner, "migrate", "--offline", "web", "beta"), COMMAND_DONE);

@@ -64,6 +64,8 @@ static int check(const struct migrate_options *options, struct error **err)
     if (in_range("stream memory", options->stream_memory, MIGRATE_MEMORY_MIN, MIGRATE_MEMORY_MAX,
                  err) < 0)
         return -1;
+    if (in_range("connections", options->connections, 0, MIGRATE_CONNECTIONS_MAX, err) < 0)
+        return -1;
     if (options->new_name && !domain_name_valid(options->new_name))
         return error_set(err, ERROR_INVALID, "'%s' cannot be a VM's name", options->new_name);
     if (options->mode == MIGRATE_OFFLINE)
@@ -92,6 +94,7 @@ int migrate_options_parse(const json_t *object, struct migrate_options *options,
         return -1;
     options->mode = (enum migrate_mode)mode;
     options->compress = (enum chooser_wish)compress;
+    options->connections = json_opt_int(object, "connections", 0);
     options->stream_memory = json_opt_int(object, "stream_memory", MIGRATE_MEMORY_DEFAULT);
     options->persistent = json_opt_bool(object, "persistent", false);
     options->undefine_source = json_opt_bool(object, "undefine_source", false);

@@ -22,6 +22,9 @@ enum migrate_mode { MIGRATE_AUTO, MIGRATE_LIVE, MIGRATE_NON_LIVE, MIGRATE_OFFLIN
 #define MIGRATE_MEMORY_MIN     (INT64_C(128) << 20)
 #define MIGRATE_MEMORY_MAX     (INT64_C(64) << 30)
 
+/* TCP connections of one stream. */
+#define MIGRATE_CONNECTIONS_MAX 16
+
 struct migrate_options {
     enum migrate_mode mode;
     bool persistent, undefine_source, auto_converge, post_copy, verify;
@@ -31,7 +34,7 @@ struct migrate_options {
     int64_t timeout_s;    /* 0: none */
     enum chooser_wish compress;
     int64_t stream_memory; /* bytes, at either end */
-    int connections;       /* of the stream at most; 0: as suits the hosts */
+    int64_t connections;   /* of the stream; 0: as suits the source's CPUs */
 };
 
 /* From a MigrateOptions object; ERROR_INVALID names the option. Checks what contradicts itself. */

@@ -62,11 +62,11 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
     if ((compares && verify_key_make(m->verify_key, key_hex, err) < 0) ||
         (m->shares && page_hash_key_make(&m->page_key, err) < 0))
         return -1;
-    json_t *request =
-        json_pack("{s:s, s:s, s:b, s:b, s:b, s:O, s:i}", "job", m->job, "xml", xml, "persistent",
-                  m->options.persistent, "running", m->was_running, "post_copy",
-                  m->options.post_copy, "capabilities", capabilities, "connections",
-                  m->options.connections ? m->options.connections : (int)data_link_connections());
+    json_t *request = json_pack(
+        "{s:s, s:s, s:b, s:b, s:b, s:O, s:I}", "job", m->job, "xml", xml, "persistent",
+        m->options.persistent, "running", m->was_running, "post_copy", m->options.post_copy,
+        "capabilities", capabilities, "connections",
+        (json_int_t)(m->options.connections ? m->options.connections : data_link_connections()));
     json_object_set_new(request, "slots", json_integer(data_link_slots(m)));
     if (compares)
         json_object_set_new(request, "verify_key", json_string(key_hex));

@@ -109,7 +109,7 @@ static int await_qemu(struct relay *relay, struct error **err)
         return error_errno(err, errno, "poll");
     if (polls[1].revents)
         return error_set(err, ERROR_CANCELLED, "stopped");
-    return polls[0].revents & POLLIN ? pass_out(relay, err) : 0;
+    return (polls[0].revents & POLLIN) ? pass_out(relay, err) : 0;
 }
 
 static int write_to_qemu(struct relay *relay, const uint8_t *bytes, size_t size, struct error **err)

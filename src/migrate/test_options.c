@@ -42,6 +42,7 @@ static void test_contradictions_are_refused_with_advice(void **state)
         {"{\"timeout_s\":-5}", "timeout"},
         {"{\"compress\":\"gzip\"}", "compression 'gzip'"},
         {"{\"stream_memory\":1000}", "stream memory 1000"},
+        {"{\"connections\":17}", "connections 17"},
         {"{\"new_name\":\"a/b\"}", "name"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {

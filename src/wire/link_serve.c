@@ -388,7 +388,7 @@ static void say_bye(struct connection *c)
     pthread_mutex_unlock(&c->link->lock);
     const struct frame_header bye = {.type = FRAME_BYE};
     frame_encode(&bye, c->small + FRAME_HEADER_SIZE);
-    tls_write(c->tls, c->small, 2 * FRAME_HEADER_SIZE, -1, deadline_ns, NULL);
+    tls_write(c->tls, c->small, (size_t)2 * FRAME_HEADER_SIZE, -1, deadline_ns, NULL);
     c->out_size = 0;
 }
 

@@ -81,7 +81,7 @@ void link_refuse(struct tls *tls, const char *reason, int64_t deadline_ns)
     size_t length = strlen(reason);
     if (length > FRAME_REFUSED_MAX)
         length = FRAME_REFUSED_MAX;
-    memcpy(frame + FRAME_HEADER_SIZE, reason, length);
+    memcpy(frame + FRAME_HEADER_SIZE, reason, length); // NOLINT: no terminator on the wire
     const struct frame_header header = {.type = FRAME_REFUSED, .length = (uint32_t)length};
     send_frame(tls, &header, frame, -1, deadline_ns, NULL);
     tls_close(tls);
@@ -178,7 +178,7 @@ static struct tls *connect_once(struct slot *slot, struct error **err)
     struct tls *tls = link->connect(link->context, link->stop_fd, deadline_ns, err);
     if (!tls)
         return NULL;
-    struct frame_resume ours, theirs;
+    struct frame_resume ours, theirs = {0};
     pthread_mutex_lock(&link->lock);
     int result = check_key(link, tls, err);
     slot->serving = ++slot->generation;
