@@ -65,7 +65,9 @@ def _table(entry):
 
 def _phases(about):
     parts = [f"{phase.removesuffix('_ms')} {ms:.0f}" for phase, ms in about["phases"].items()]
-    return f"<p>Mudanza's phases, medians in ms: {', '.join(parts)}.</p>" if parts else ""
+    pages = [f"{kind} {count}" for kind, count in about["pages"].items()]
+    return (f"<p>Mudanza's phases, medians in ms: {', '.join(parts)}.</p>" if parts else "") + \
+        (f"<p>Pages by what they travelled as, last move: {', '.join(pages)}.</p>" if pages else "")
 
 
 def _case(name, entry):

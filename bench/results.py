@@ -49,6 +49,15 @@ def phases(samples):
         if reports else {}
 
 
+KINDS = ("zero", "repeated", "known", "delta", "compressed", "plain")
+
+
+def stream(samples):
+    """What the last completed move of Mudanza made of the guest's pages: how many of each kind."""
+    found = [s["report"]["stream"] for s in samples if s["completed"] and s["report"].get("stream")]
+    return {kind: found[-1][kind] for kind in KINDS} if found else {}
+
+
 def spread(result, measure):
     """Median [smallest-largest] as text; "-" when there is nothing."""
     values = [v for v in result["samples"][measure] if v is not None]

@@ -32,7 +32,7 @@ def sample(completed=True, outcome=None, **values):
 
 def entry(**contenders):
     """A case of results.json."""
-    about = {"title": "T <1>", "guest": "G", "link": None, "goal": "", "phases": {"plan_ms": 3},
+    about = {"title": "T <1>", "guest": "G", "link": None, "goal": "", "phases": {"plan_ms": 3}, "pages": {"zero": 5},
              "command": "make bench CASES=t REPEAT=3", "date": "2026-01-01",
              "versions": {"mudanza": "0", "libvirt": "1", "qemu": "2"},
              "machine": {"processor": "P", "cores": 2, "kernel": "K"}}
@@ -67,6 +67,12 @@ class Results(unittest.TestCase):
         samples = [sample() | {"report": r} for r in reports] + [sample(False)]
         self.assertEqual(results.phases(samples), {phase: 20 for phase in results.PHASES})
         self.assertEqual(results.phases([sample(False)]), {})
+
+    def test_pages_are_those_of_the_last_completed_move(self):
+        moves = [{"stream": dict.fromkeys(results.KINDS, n)} for n in (1, 2)]
+        samples = [sample() | {"report": r} for r in (*moves, {})] + [sample(False)]
+        self.assertEqual(results.stream(samples), dict.fromkeys(results.KINDS, 2))
+        self.assertEqual(results.stream([sample(False)]), {})
 
     def test_table_names_everybody(self):
         text = results.table("t", entry(mudanza=[sample(total_ms=50)], virsh=[sample(total_ms=200)]))
