@@ -21,6 +21,8 @@
           "READY has come: the destination's QEMU waits.")                                         \
     POINT(SOURCE_FOLLOWS, "source-follows", "source", "prepare", 1,                                \
           "The destination's events are followed.")                                                \
+    POINT(SOURCE_CONNECT, "source-connect", "source", "copy", 1,                                   \
+          "A data connection is about to be made, the first time or anew.")                        \
     POINT(SOURCE_STREAM_BEFORE, "source-stream-before", "source", "copy", 1,                       \
           "The data connection stands; QEMU is about to be told to migrate.")                      \
     POINT(SOURCE_STREAM_STARTED, "source-stream-started", "source", "copy", 1,                     \
@@ -63,6 +65,8 @@
           "The source's record is closed; FORGET goes next.")                                      \
     POINT(SOURCE_FORGOTTEN, "source-forgotten", "source", "confirm", 0,                            \
           "FORGET was answered, or could not be told.")                                            \
+    POINT(SOURCE_CLOSING, "source-closing", "source", "confirm", 1,                                \
+          "A FORGET that was not answered is about to be repeated.")                               \
     POINT(SOURCE_CANCEL, "source-cancel", "source", "any", 0,                                      \
           "The user's wish to abort was taken or refused.")                                        \
     POINT(SOURCE_ROLLBACK, "source-rollback", "source", "rollback", 0,                             \
@@ -97,6 +101,8 @@
           "J(OWNER) is durable.")                                                                  \
     POINT(DESTINATION_LOADED, "destination-loaded", "destination", "handover", 1,                  \
           "QEMU has loaded everything.")                                                           \
+    POINT(DESTINATION_MARK_BEFORE, "destination-mark-before", "destination", "handover", 1,        \
+          "The mark is about to be made: `cont` may follow.")                                      \
     POINT(DESTINATION_CONT_BEFORE, "destination-cont-before", "destination", "handover", 1,        \
           "The guest is about to run here: `cont` is sent next.")                                  \
     POINT(DESTINATION_CONT_AFTER, "destination-cont-after", "destination", "handover", 0,          \

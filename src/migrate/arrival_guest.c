@@ -80,7 +80,8 @@ static enum arrival_guest after_failed_cont(struct arrival *a)
 
 enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err)
 {
-    if (mark_make(a->context->vms->run_dir, a->job, err) < 0 ||
+    if (fault_point(FAULT_DESTINATION_MARK_BEFORE, err) < 0 ||
+        mark_make(a->context->vms->run_dir, a->job, err) < 0 ||
         fault_point(FAULT_DESTINATION_CONT_BEFORE, err) < 0)
         return GUEST_NEVER_RAN;
     if (qemu_gone(a)) { /* looked at last: whoever dies before `cont` is sent has never run */

@@ -11,6 +11,7 @@
 #include <string.h>
 
 #include "base/clock.h"
+#include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
 #include "base/text.h"
@@ -113,6 +114,8 @@ static int step(struct closing *c, struct error **err)
         return c->entry.state == JOURNAL_COMMITTED; /* else Forget is left */
     }
     bool aborted = c->entry.state == JOURNAL_ABORTED;
+    if (fault_point(FAULT_SOURCE_CLOSING, err) < 0)
+        return -1;
     return tell(c, aborted ? "Abort" : "Forget", err) < 0 ? -1 : 1;
 }
 

@@ -5,6 +5,7 @@
 #include <sched.h>
 #include <string.h>
 
+#include "base/fault.h"
 #include "migrate/job_id.h"
 #include "migrate/migration_private.h"
 
@@ -76,6 +77,8 @@ struct tls *data_link_connect(void *argument, int cancel_fd, int64_t deadline_ns
 {
     const struct data_link_target *target = argument;
     struct peer peer = {.tls = target->context->tls};
+    if (fault_point(FAULT_SOURCE_CONNECT, err) < 0)
+        return NULL;
     int found = store_host_find(target->context->store, NULL, target->fingerprint, &peer.host, err);
     if (found == 0)
         error_set(err, ERROR_NOT_FOUND, "no host with key %s is known here any more",

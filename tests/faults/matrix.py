@@ -25,47 +25,49 @@ An abort is refused from source-commit-before on: that COMMIT will be written is
 """
 
 PRE_COPY = """
-point                          kill   both   error  cut        pause  cancel  src-qemu    dst-qemu
-source-plan                    back   .      back   there|back there  back    lost        .
-source-prepared-before         back   .      back   there|back .      back    lost        .
-source-prepared-after          back   back   back   there|back there  back    lost        .
-source-ready                   back   back   back   there|back .      back    lost        back
-source-follows                 back   .      back   there|back there  back    lost        back
-source-stream-before           back   back   back   there      .      back    lost        back
-source-stream-started          back   back   back   there      there  back    lost        back
-source-copy                    back   back   back   there      there  back    lost        back
-source-pre-switchover          back   back   back   there      there  back    lost        back
-source-continued               back   back   back   there      there  back    .           back
-source-verified                back   back   back   there      .      back    .           back
-source-commit-before           back   back   back   there      .      there   .           back
-source-commit-after            back   back   .      there|back there  there   there|lost  back
-source-end-before              back   back   back   there|back there  there   there       back
-source-end-after               there  there  there  there      there  .       there       back|crash
-source-owner                   there  there  .      there      there  there   there       crash
-source-qemu-end-before         there  there  there  there      .      .       there       crash
-source-qemu-end-after          there  there  there  there      .      .       .           crash
-source-definition-drop         there  .      there  .          .      .       .           .
-source-done-before             there  there  there  there      there  .       .           .
-source-done-after              there  there  .      there      .      .       .           .
-source-forgotten               there  there  .      .          .      .       .           .
-destination-prepare            back   .      back   there|back there  back    lost        .
-destination-prepared-before    back   .      back   there|back .      .       .           .
-destination-prepared-after     back   back   back   there|back there  back    lost        .
-destination-qemu-started       back   back   back   there|back .      back    lost        back
-destination-ready              back   back   back   there|back there  back    lost        back
-destination-attached           back   back   back   there      .      back    lost        back
-destination-bytes              back   back   back   there      there  back    lost        back
-destination-end                back   back   back   there      there  there   there       back
-destination-owner-before       back   back   back   there      .      .       there       back
-destination-owner-after        there  there  back   there      there  .       there       back
-destination-loaded             there|back there|back back there|back there . .           back
-destination-cont-before        there  there  back   there      there  there   there       back
-destination-cont-after         there  there  .      there      there  there   there       crash
-destination-told               there  there  .      there      .      .       .           crash
-destination-received-before    there  there  there  there      .      .       .           .
-destination-received-after     there  there  .      .          .      .       .           .
-destination-forget-before      there  there  there  there      there  .       .           .
-destination-forget-after       there  there  there  there      .      .       .           .
+point                        kill        both        error  cut         pause  cancel  src-qemu    dst-qemu
+source-plan                  back        .           back   there|back  there  back    lost        .
+source-prepared-before       back        .           back   there|back  .      back    lost        .
+source-prepared-after        back        back        back   there|back  there  back    lost        .
+source-ready                 back        back        back   there|back  .      back    lost        back
+source-follows               back        .           back   there|back  there  back    lost        back
+source-connect               back        .           there  there       there  back    lost        back
+source-stream-before         back        back        back   there       .      back    lost        back
+source-stream-started        back        back        back   there       there  back    lost        back
+source-copy                  back        back        back   there       there  back    lost        back
+source-pre-switchover        back        back        back   there       there  back    lost        back
+source-continued             back        back        back   there       there  back    .           back
+source-verified              back        back        back   there       .      back    .           back
+source-commit-before         back        back        back   there       .      there   .           back
+source-commit-after          back        back        .      there|back  there  there   there|lost  back
+source-end-before            back        back        back   there|back  there  there   there       back
+source-end-after             there       there       there  there       there  .       there       back|crash
+source-owner                 there       there       .      there       there  there   there       crash
+source-qemu-end-before       there       there       there  there       .      .       there       crash
+source-qemu-end-after        there       there       there  there       .      .       .           crash
+source-definition-drop       there       .           there  .           .      .       .           .
+source-done-before           there       there       there  there       there  .       .           .
+source-done-after            there       there       .      there       .      .       .           .
+source-forgotten             there       there       .      .           .      .       .           .
+destination-prepare          back        .           back   there|back  there  back    lost        .
+destination-prepared-before  back        .           back   there|back  .      .       .           .
+destination-prepared-after   back        back        back   there|back  there  back    lost        .
+destination-qemu-started     back        back        back   there|back  .      back    lost        back
+destination-ready            back        back        back   there|back  there  back    lost        back
+destination-attached         back        back        back   there       .      back    lost        back
+destination-bytes            back        back        back   there       there  back    lost        back
+destination-end              back        back        back   there       there  there   there       back
+destination-owner-before     back        back        back   there       .      .       there       back
+destination-owner-after      there       there       back   there       there  .       there       back
+destination-loaded           there|back  there|back  back   there|back  there  .       .           back
+destination-mark-before      there       there       back   there       .      .       there       back
+destination-cont-before      there       there       back   there       there  there   there       back
+destination-cont-after       there       there       .      there       there  there   there       crash
+destination-told             there       there       .      there       .      .       .           crash
+destination-received-before  there       there       there  there       .      .       .           .
+destination-received-after   there       there       .      .           .      .       .           .
+destination-forget-before    there       there       there  there       there  .       .           .
+destination-forget-after     there       there       there  there       .      .       .           .
 """
 
 #: Faults within what follows a fault: (name, faults of A, of B, of the restarted A, of the
@@ -86,6 +88,8 @@ TWICE = [
      "", "", "back"),
     ("destination-aborted-after:kill", "source-copy:error", "destination-aborted-after:kill", "",
      "", "back"),
+    ("source-closing:kill", "source-done-after:kill", "", "source-closing:kill", "", "there"),
+    ("source-closing:error", "source-done-after:kill", "", "source-closing:error", "", "there"),
     ("source-recover:kill", "source-copy:kill", "", "source-recover:kill", "", "back"),
     ("destination-recover:kill-prepared", "", "destination-bytes:kill", "",
      "destination-recover:kill", "back"),
@@ -114,51 +118,51 @@ TWICE = [
 #: destination whenever something happens there. Where the guest had run there, its death is
 #: "crash", whichever QEMU died.
 POST_COPY = """
-point                          kill   both   error  cut        pause  cancel  src-qemu    dst-qemu
-source-copy                    back   .      back   there      there  back    lost        back
-source-post-copy-switch        back   back   back   there      there  back    lost        back
-source-pre-switchover          back   back   back   there      .      back    lost        back
-source-commit-before           back   .      back   there      .      there   lost        back
-source-commit-after            back   back   .      there|back there  there   lost        back
-source-owner                   there  there  .      there      there  there   crash       crash
-source-post-copy               there  there  .      there      there  there   crash       crash
-source-qemu-end-before         there  .      there  there      .      .       there       crash
-source-done-after              there  .      .      there      .      .       .           .
-destination-attached           back   .      back   there      .      back    lost        back
-destination-bytes              back   .      back   there      .      back    lost        back
-destination-end                back   back   back   there      there  there   lost        back
-destination-owner-before       back   .      back   there      .      .       lost        back
-destination-owner-after        there  there  back   there      there  .       lost|crash  back
-destination-cont-before        there  there  back   there      .      .       lost|crash  back
-destination-cont-after         there  there  .      there      there  there   crash       crash
-destination-told               there  .      .      there      .      .       crash       crash
-destination-post-copy          there  there  .      there      there  there   crash       crash
-destination-received-before    there  .      there  there      .      .       .           .
-destination-forget-before      there  .      there  there      .      .       .           .
+point                        kill   both   error  cut         pause  cancel  src-qemu    dst-qemu
+source-copy                  back   .      back   there       there  back    lost        back
+source-post-copy-switch      back   back   back   there       there  back    lost        back
+source-pre-switchover        back   back   back   there       .      back    lost        back
+source-commit-before         back   .      back   there       .      there   lost        back
+source-commit-after          back   back   .      there|back  there  there   lost        back
+source-owner                 there  there  .      there       there  there   crash       crash
+source-post-copy             there  there  .      there       there  there   crash       crash
+source-qemu-end-before       there  .      there  there       .      .       there       crash
+source-done-after            there  .      .      there       .      .       .           .
+destination-attached         back   .      back   there       .      back    lost        back
+destination-bytes            back   .      back   there       .      back    lost        back
+destination-end              back   back   back   there       there  there   lost|crash  back
+destination-owner-before     back   .      back   there       .      .       lost|crash  back
+destination-owner-after      there  there  back   there       there  .       lost|crash  back
+destination-cont-before      there  there  back   there       .      .       lost|crash  back
+destination-cont-after       there  there  .      there       there  there   crash       crash
+destination-told             there  .      .      there       .      .       crash       crash
+destination-post-copy        there  there  .      there       there  there   crash       crash
+destination-received-before  there  .      there  there       .      .       .           .
+destination-forget-before    there  .      there  there       .      .       .           .
 """
 
 #: The same at a few points, with a KVM guest and with QEMU 7.2.
 FEW = """
-point                          kill   cut    cancel  src-qemu  dst-qemu
-source-stream-started          back   there  back    lost      back
-source-pre-switchover          back   there  back    lost      back
-source-commit-after            back   .      there   .         back
-source-end-after               there  there  .       there     .
-destination-end                back   there  there   there     back
-destination-owner-after        there  there  .       there     back
-destination-cont-before        there  .      .       .         back
-destination-cont-after         there  there  .       there     crash
+point                    kill   cut    cancel  src-qemu  dst-qemu
+source-stream-started    back   there  back    lost      back
+source-pre-switchover    back   there  back    lost      back
+source-commit-after      back   .      there   .         back
+source-end-after         there  there  .       there     .
+destination-end          back   there  there   there     back
+destination-owner-after  there  there  .       there     back
+destination-cont-before  there  .      .       .         back
+destination-cont-after   there  there  .       there     crash
 """
 
 #: The same with a guest that leaves more for the end than the sockets on the way hold.
 FULL = """
-point                          kill   both   cancel  src-qemu  dst-qemu
-source-copy                    back   back   back    lost      back
-source-pre-switchover          back   back   back    lost      back
-source-continued               back   back   back    lost      back
-source-commit-after            back   back   there   .         back
-source-end-after               there  there  .       there     .
-destination-owner-after        there  there  .       there     back
+point                    kill   both   cancel  src-qemu  dst-qemu
+source-copy              back   back   back    lost      back
+source-pre-switchover    back   back   back    lost      back
+source-continued         back   back   back    lost      back
+source-commit-after      back   back   there   .         back
+source-end-after         there  there  .       there     .
+destination-owner-after  there  there  .       there     back
 """
 
 
