@@ -79,13 +79,26 @@ int handover_await_loaded(struct migration *m, struct error **err)
     return 0;
 }
 
+/* A QEMU that was told to switch to post-copy, but had hardly anything left, ends as pre-copy: it
+ * says `completed` without having been in post-copy, and the destination waits for END. */
+static void end_unswitched(struct migration *m)
+{
+    char status[32];
+    migration_qemu_status(m, status);
+    if (strcmp(status, "completed") == 0)
+        relay_commit(m->relay);
+}
+
 static int await_running(struct migration *m, struct error **err)
 {
     int64_t since_ns = clock_now_ns();
-    while (!m->remote.running)
+    while (!m->remote.running) {
+        if (m->post_copy_started)
+            end_unswitched(m);
         if (migration_wait_answer(m, since_ns, ANSWER_MS, "the destination did not answer in time",
                                   err) < 0)
             return -1;
+    }
     return 0;
 }
 
