@@ -147,25 +147,28 @@ static void tell_chooser(struct encoder *encoder)
 
 int encoder_open(struct encoder *encoder, struct error **err)
 {
-    CLEANUP_FREE struct window *window = malloc(sizeof(*window));
-    if (!window)
-        return error_set(err, ERROR_SYSTEM, "out of memory");
-    memset(window, 0, offsetof(struct window, hashes));
+    bool reduce;
     tell_chooser(encoder);
-    enum stream_codec codec = chooser_next(&encoder->chooser, &encoder->reduce);
-    window->raw = codec == STREAM_CODEC_NONE && !encoder->reduce;
-    window->header.codec = codec;
-    if (window->raw)
-        window->block = block_new(STREAM_RAW, STREAM_RAW_MAX);
-    else
-        window->block = block_new(STREAM_WINDOW, STREAM_WINDOW_HEADER_SIZE + STREAM_WINDOW_RAW_MAX);
-    if (!window->block)
+    enum stream_codec codec = chooser_next(&encoder->chooser, &reduce);
+    bool raw = codec == STREAM_CODEC_NONE && !reduce;
+    struct window *window = malloc(sizeof(*window));
+    struct block *block =
+        raw ? block_new(STREAM_RAW, STREAM_RAW_MAX)
+            : block_new(STREAM_WINDOW, STREAM_WINDOW_HEADER_SIZE + STREAM_WINDOW_RAW_MAX);
+    if (!window || !block) {
+        free(window);
+        free(block);
         return error_set(err, ERROR_SYSTEM, "out of memory");
-    if (window->raw)
-        window->block->size = 0;
+    }
+    memset(window, 0, offsetof(struct window, hashes));
+    window->raw = raw;
+    window->block = block;
+    window->header.codec = codec;
+    if (raw)
+        block->size = 0;
     encoder->control.size = 0;
     remember_codec(encoder, codec);
-    encoder->open = STEAL(window);
+    encoder->open = window;
     return 0;
 }
 

@@ -42,7 +42,6 @@ struct encoder {
     uint64_t number;  /* of the next window */
     uint64_t address; /* see control.h */
     uint32_t slot;
-    bool reduce; /* the open window is worth work */
 
     pthread_mutex_t lock;
     struct stream_counts counts;  /* guarded by lock */

@@ -133,8 +133,8 @@ static void fill_page(uint64_t *state, uint8_t *memory, size_t pages, uint8_t *p
         }
         break;
     default: /* text of a few words */
-        for (size_t i = 0; i < RAM_PAGE_SIZE; i += 8)
-            memcpy(page + i, "migrated" + made_random(state) % 2, 8);
+        for (size_t i = 0; i < RAM_PAGE_SIZE; i++)
+            page[i] = (uint8_t)("migrated"[i % 8] + made_random(state) / 3 % 2);
     }
 }
 

@@ -44,7 +44,7 @@ enum stream_codec { STREAM_CODEC_NONE = 0, STREAM_CODEC_LZ4 = 1, STREAM_CODEC_ZS
 #define STREAM_ZSTD_WINDOW_LOG 21
 
 /* Slots hold pages at both ends; at most so many (16 GiB). */
-#define STREAM_SLOTS_MAX ((uint32_t)4 * 1024 * 1024)
+#define STREAM_SLOTS_MAX UINT32_C(4194304)
 
 /* Offers whose windows have not come yet. */
 #define STREAM_OFFERS_MAX 32
