@@ -193,6 +193,30 @@ static int learn_outcome(struct migration *m, struct error **err)
     return error_prefix(err, "%s", why ? why->message : "no answer");
 }
 
+static int go_on(struct migration *m, struct error **err)
+{
+    if (qmp_execute(m->vm->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
+                    NULL, err) < 0)
+        return error_prefix(err, "VM %s", m->vm->name);
+    return fault_point(FAULT_SOURCE_CONTINUED, err);
+}
+
+/* Post-copy's COMMIT is written, and then QEMU did not go on: the destination decides, as always
+ * after COMMIT, and *err stays what it was. -1, unless it owns the VM all the same. */
+static int take_back(struct migration *m, struct error **err)
+{
+    CLEANUP_ERROR struct error *doubt = NULL;
+    log_warning(m->vm->name, "handover to %s: %s; asking for the outcome", m->peer.host.name,
+                err && *err ? (*err)->message : "QEMU did not go on");
+    if (handover_resolve(m, &doubt) < 0)
+        return -1;
+    if (err) {
+        error_free(*err);
+        *err = NULL;
+    }
+    return 0;
+}
+
 int handover_run(struct migration *m, struct error **err)
 {
     note_stop(m);
@@ -202,11 +226,8 @@ int handover_run(struct migration *m, struct error **err)
     /* Post-copy: the guest may run there as soon as the stream goes on, so COMMIT comes first. */
     if (m->post_copy_started && commit(m, err) < 0)
         return -1;
-    if (qmp_execute(m->vm->qmp, "migrate-continue", json_pack("{s:s}", "state", "pre-switchover"),
-                    NULL, err) < 0)
-        return error_prefix(err, "VM %s", m->vm->name);
-    if (fault_point(FAULT_SOURCE_CONTINUED, err) < 0)
-        return -1;
+    if (go_on(m, err) < 0)
+        return m->committed ? take_back(m, err) : -1;
     if ((m->options.verify || m->mends) && (await_stream(m, err) < 0 || verify_run(m, err) < 0 ||
                                             fault_point(FAULT_SOURCE_VERIFIED, err) < 0))
         return -1;
