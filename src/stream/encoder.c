@@ -25,6 +25,8 @@
 _Static_assert(WAITING_MAX < STREAM_OFFERS_MAX, "the decoder holds what is offered");
 /* Of all parts of the page filter: enough for 50 GiB of other guests' RAM. */
 #define FILTER_MEMORY ((size_t)16 * 1024 * 1024)
+/* Before so many were hashed nobody can tell whether it pays. */
+#define PAYS_MIN_PAGES 1024
 
 /* What an encoder takes beside slots: itself, waiting windows, the pipeline. */
 static size_t fixed_memory(unsigned threads)
@@ -145,12 +147,20 @@ static void tell_chooser(struct encoder *encoder)
     }
 }
 
+/* Does the destination know enough to be asked also where nothing is scarce? A page that it knows
+ * costs less at both ends than one that travels; one that it does not know costs a hash in vain. */
+static bool dictionary_pays(const struct encoder *encoder)
+{
+    return encoder->hasher && !encoder->urgent && !page_filter_empty(encoder->filter) &&
+           (encoder->hashed < PAYS_MIN_PAGES || encoder->passed > encoder->hashed / 4);
+}
+
 int encoder_open(struct encoder *encoder, struct error **err)
 {
     bool reduce;
     tell_chooser(encoder);
     enum stream_codec codec = chooser_next(&encoder->chooser, &reduce);
-    bool raw = codec == STREAM_CODEC_NONE && !reduce;
+    bool raw = codec == STREAM_CODEC_NONE && !reduce && !dictionary_pays(encoder);
     struct window *window = malloc(sizeof(*window));
     struct block *block =
         raw ? block_new(STREAM_RAW, STREAM_RAW_MAX)

@@ -34,6 +34,7 @@ struct encoder {
     unsigned peer_busy;                      /* thousandths */
     struct page_hasher *hasher;              /* NULL: no dictionary */
     struct page_filter *filter;
+    uint64_t hashed, passed; /* pages: asked the filter about, and let pass by it */
     bool urgent;
 
     struct window *open; /* NULL: none */

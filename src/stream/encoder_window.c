@@ -167,8 +167,10 @@ static bool put_offered(struct encoder *encoder, const uint8_t *page)
         window->offered == STREAM_WINDOW_PAGES_MAX)
         return false;
     uint8_t *hash = window->hashes[window->offered];
+    encoder->hashed++;
     if (!page_hash(encoder->hasher, page, hash) || !page_filter_has(encoder->filter, hash))
         return false;
+    encoder->passed++;
     window->offered_at[window->offered++] = (uint16_t)(window->header.payload / RAM_PAGE_SIZE);
     control_run(&encoder->control, CONTROL_OFFERED, 1);
     put_payload(encoder, page);
