@@ -1,0 +1,32 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What the stream engine makes of a move, as the report tells it."""
+
+import unittest
+
+from lib.moving import MoveCase, SMALL
+
+PAGES = ("zero", "repeated", "known", "delta", "compressed", "plain")
+
+
+class Compression(MoveCase):
+    """The guest's memory arrives bit for bit, compressed as it was asked for."""
+
+    def test_each_codec(self):
+        self.two_agents()
+        heart = self.boot(self.a, cmdline=SMALL)
+        here, there = self.a, self.b
+        for codec in "zstd", "lz4", "none":
+            stream = self.move(here, there, "vm", "--compress", codec)["stream"]
+            self.assertEqual([use["codec"] for use in stream["codecs"]], [codec])
+            self.assertGreater(sum(stream[kind] for kind in PAGES), 0)
+            self.assertLessEqual(stream["memory"], stream["memory_limit"])
+            if codec == "zstd":
+                self.assertEqual(stream["plain"], 0)
+            elif codec == "none":
+                self.assertEqual(stream["compressed"], 0)
+            here, there = there, here
+        self.assert_sound(heart)
+
+
+if __name__ == "__main__":
+    unittest.main()
