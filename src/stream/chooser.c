@@ -6,8 +6,8 @@
 
 #include "base/clock.h"
 
-/* Windows that are compressed quickly before the link is known. */
-#define START_WINDOWS 8
+/* What a link is taken for before it was waited for: 1 Gbit/s. */
+#define START_RATE 119e6
 /* Another codec must promise so much more than the present one. */
 #define GAIN 1.15
 /* Compression that brings no more than this is not worth its work. */
@@ -16,6 +16,8 @@
 #define WEIGHT 0.25
 /* What a link that keeps up gains in each look at it. */
 #define GROWTH 1.01
+/* The same before it was ever waited for: within 100 ms a fast one is known to be fast. */
+#define GROWTH_START 1.5
 /* Less than this share of its rate tells nothing about a link: nobody had more to send. */
 #define USED 0.25
 /* A peer that was busy for more than this is what was waited for. */
@@ -33,6 +35,7 @@ void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned thre
     chooser->codecs[STREAM_CODEC_LZ4].ratio = 2.3;
     chooser->codecs[STREAM_CODEC_ZSTD].speed = 0.35e9;
     chooser->codecs[STREAM_CODEC_ZSTD].ratio = 3.2;
+    chooser->rate = START_RATE;
     chooser->codec = STREAM_CODEC_LZ4;
 }
 
@@ -52,14 +55,16 @@ void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t
 
 void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned peer_busy)
 {
-    if (!waited && chooser->rate > 0 && rate > chooser->rate * USED)
-        chooser->rate = fmax(chooser->rate * GROWTH, rate);
-    if (!waited || peer_busy > PEER_BUSY || rate <= 0)
-        return;
-    if (chooser->rate > 0)
-        blend(&chooser->rate, rate);
-    else
-        chooser->rate = rate;
+    if (!waited || peer_busy > PEER_BUSY) {
+        if (rate > chooser->rate * USED)
+            chooser->rate = fmax(chooser->rate * (chooser->scarce ? GROWTH : GROWTH_START), rate);
+    } else if (rate > 0) {
+        if (chooser->scarce)
+            blend(&chooser->rate, rate);
+        else
+            chooser->rate = rate;
+        chooser->scarce = true;
+    }
 }
 
 static double promise(const struct chooser *chooser, enum stream_codec codec)
@@ -89,15 +94,12 @@ enum stream_codec chooser_next(struct chooser *chooser, bool *reduce)
         [CHOOSER_LZ4] = STREAM_CODEC_LZ4,
         [CHOOSER_ZSTD] = STREAM_CODEC_ZSTD,
     };
-    bool start = chooser->windows++ < START_WINDOWS;
-    *reduce = chooser->rate > 0 || start;
+    chooser->windows++;
+    *reduce = chooser->scarce;
     if (chooser->wish != CHOOSER_AUTO)
         return wished[chooser->wish];
-    if (chooser->rate > 0)
-        chooser->codec = best(chooser);
-    else if (!start)
-        chooser->codec = STREAM_CODEC_NONE;
-    if (chooser->rate > 0 && chooser->codec == STREAM_CODEC_NONE &&
+    chooser->codec = best(chooser);
+    if (chooser->scarce && chooser->codec == STREAM_CODEC_NONE &&
         chooser->windows % PROBE_WINDOWS == 0)
         return STREAM_CODEC_ZSTD;
     return chooser->codec;

@@ -6,8 +6,9 @@
  * saves, whichever is less. Both are measured as the move goes on: the speed and ratio of a codec
  * whenever it is used, the link's rate while it is the link that everything waits for. A link that
  * is used and keeps up is believed to be faster than it was measured, little by little, so that the
- * choice follows a link that gets faster, too. As long as the link was never waited for, nothing is
- * compressed after a short start.
+ * choice follows a link that gets faster, too. At first a link
+ * is taken for one of 1 Gbit/s; as long as it is never waited for, it is believed to be faster very
+ * soon.
  */
 #ifndef STREAM_CHOOSER_H
 #define STREAM_CHOOSER_H
@@ -26,7 +27,8 @@ struct chooser {
         double speed; /* bytes in per second and thread */
         double ratio; /* bytes in per byte out */
     } codecs[STREAM_CODECS];
-    double rate; /* of the link, bytes per second; 0: not known to be scarce */
+    double rate; /* of the link, bytes per second */
+    bool scarce; /* it was waited for at least once */
     unsigned windows;
     enum stream_codec codec; /* the choice */
 };
@@ -39,8 +41,7 @@ void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t
 
 /*
  * What the link did lately: bytes per second that left, whether more was waiting all the time, and
- * how busy the other end was, in thousandths: if it is what all waits for, nothing is learned about
- * the link.
+ * how busy the other end was, in thousandths: if it is what all waits for, the link is not.
  */
 void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned peer_busy);
 
