@@ -10,6 +10,7 @@
 #include "base/file.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "qemu/unblock.h"
 #include "vm/vm_private.h"
 
 static void vm_free(struct vm *vm)
@@ -262,6 +263,20 @@ static void end_half_started(struct vm *vm)
     vm_ended(vm);
 }
 
+/* How long a QEMU that is well may take to answer. */
+#define STUCK_MS 5000
+
+static int reach(struct vm *vm, struct error **err)
+{
+    if (vm_connect_monitor(vm, -1, clock_deadline_ns(STUCK_MS), NULL) == 0)
+        return 0;
+    if (qemu_unblock(&vm->process))
+        log_warning(vm->name,
+                    "its QEMU stood in the last bytes of a move that its agent's end broke "
+                    "off; they are dropped");
+    return vm_connect_monitor(vm, -1, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), err);
+}
+
 /* Takes up a QEMU that an earlier agent started, or notes that it is gone. */
 static void adopt(struct vm *vm)
 {
@@ -272,8 +287,7 @@ static void adopt(struct vm *vm)
         return;
     }
     CLEANUP_CLOSE int process = process_open(&vm->process, &err);
-    if (process < 0 ||
-        vm_connect_monitor(vm, -1, clock_deadline_ns(VM_MONITOR_DEADLINE_MS), &err) < 0) {
+    if (process < 0 || reach(vm, &err) < 0) {
         if (process >= 0) {
             /* It lives but does not talk: not ours to kill, and not to be started a second time. */
             log_error(vm->name, "adopting process %d: %s", (int)vm->process.pid, err->message);

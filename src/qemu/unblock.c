@@ -1,0 +1,62 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* A QEMU that stands in a write of its migration's last bytes, which nobody reads any more. */
+#include "qemu/unblock.h"
+
+#include <dirent.h>
+#include <errno.h>
+#include <poll.h>
+#include <stdlib.h>
+#include <sys/ioctl.h>
+#include <sys/pidfd.h>
+#include <sys/socket.h>
+#include <sys/un.h>
+#include <unistd.h>
+
+#include "base/text.h"
+
+#define PIECE 65536
+/* Nothing more for so long: QEMU has written all it had. */
+#define QUIET_MS 300
+
+/* One end of a socketpair with something in it that waits to be read. */
+static bool holds_stream(int fd)
+{
+    struct sockaddr_un name;
+    socklen_t size = sizeof(name);
+    int unread = 0;
+    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 && name.sun_family == AF_UNIX &&
+           size == sizeof(name.sun_family) && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+}
+
+static bool drain(int fd)
+{
+    char dropped[PIECE];
+    bool any = false;
+    struct pollfd ready = {.fd = fd, .events = POLLIN};
+    while (poll(&ready, 1, QUIET_MS) == 1) {
+        if (recv(fd, dropped, sizeof(dropped), MSG_DONTWAIT) <= 0)
+            break;
+        any = true;
+    }
+    return any;
+}
+
+bool qemu_unblock(const struct process_id *process)
+{
+    CLEANUP_FREE char *path = text_format("/proc/%d/fd", (int)process->pid);
+    CLEANUP_CLOSE int pidfd = process_open(process, NULL);
+    DIR *folder = pidfd >= 0 ? opendir(path) : NULL;
+    bool any = false;
+    const struct dirent *entry;
+    while (folder && (entry = readdir(folder))) {
+        int64_t number;
+        if (text_parse_int(entry->d_name, 0, INT32_MAX, &number, NULL) < 0)
+            continue;
+        CLEANUP_CLOSE int fd = pidfd_getfd(pidfd, (int)number, 0);
+        if (fd >= 0 && holds_stream(fd))
+            any |= drain(fd);
+    }
+    if (folder)
+        closedir(folder);
+    return any;
+}

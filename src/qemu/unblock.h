@@ -1,0 +1,18 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * QEMU has its big lock while it writes the last bytes of a migration. If the agent that read them
+ * has died, they fill the socket (QEMU itself keeps the agent's end open), and its monitor answers
+ * nobody: not even whoever wants to tell it to give up.
+ */
+#ifndef QEMU_UNBLOCK_H
+#define QEMU_UNBLOCK_H
+
+#include <stdbool.h>
+
+#include "qemu/process.h"
+
+/* Reads and drops what lies in socketpairs whose both ends QEMU holds. For a QEMU that does not
+ * answer, and whose stream nobody will ever want. True when there was something. */
+bool qemu_unblock(const struct process_id *process);
+
+#endif
