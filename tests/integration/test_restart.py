@@ -40,6 +40,7 @@ class RestartCase(MoveCase):
         """After a failed move: the VM runs at A, B is as it was, a second attempt succeeds."""
         self.await_that(lambda: "job" not in self.a.vm("vm"), "A goes on with the move")
         self.await_that(lambda: not self.b.vm("vm"), "B keeps what arrived")
+        self.await_that(lambda: not traces(self.a)["journal"], "A keeps its record")
         self.await_beats(heart, self.a)
         self.assertEqual(self.without_processes(self.a), before_a)
         self.assertEqual(self.without_processes(self.b), before_b)
