@@ -12,8 +12,9 @@ from lib import paths, sandbox
 from lib.follow import Follow
 from lib.moving import PATIENCE, MoveCase, traces
 
-#: Written over and over, so that nearly all of it is missing when the guest changes sides.
-BUSY = "mem=6 rate=max check=64M heartbeat=20"
+#: Written over and over, so that nearly all of it is missing when the guest changes sides, and random,
+#: so that nothing makes it smaller on the way.
+BUSY = "mem=6 rate=max check=64M pattern=random heartbeat=20"
 
 
 class PostCopyCase(MoveCase):
@@ -82,16 +83,17 @@ class Interrupted(PostCopyCase):
         self.assertIn("post-copy from A goes on", self.b.log_tail(1 << 20))
         self.assert_arrived()
 
-    def destination(self, end):
+    def destination(self, end, ended):
         self.start()
         with self.follow() as move:
             self.switch(move)
             end(self.b)
+            ended(move)
             self.assertEqual(len(self.b.qemus()), 1)
             self.lab["A"].limit(None)
             self.b.start()
-            move.until(lambda progress: "interrupted, recovering" in progress.get("note", ""))
             self.assert_completed(move.report())
+        self.assertRegex(self.a.log_tail(1 << 20), "post-copy to B: .*; recovering")
         self.assertIn("post-copy from A goes on", self.b.log_tail(1 << 20))
         self.assert_arrived()
 
@@ -99,7 +101,8 @@ class Interrupted(PostCopyCase):
         self.source(lambda agent: agent.kill(), lambda move: move.cut_off())
 
     def kill_destination(self):
-        self.destination(lambda agent: agent.kill())
+        # A looks for B's agent for a minute before it gives the stream up: nothing to wait for.
+        self.destination(lambda agent: agent.kill(), lambda move: None)
 
 
 class Agents(Interrupted):
@@ -120,7 +123,10 @@ class Agents(Interrupted):
         self.source(lambda agent: agent.stop(), ended)
 
     def test_destination_told_to_end(self):
-        self.destination(lambda agent: agent.stop())
+        def ended(move):
+            move.until(lambda progress: "interrupted, recovering" in progress.get("note", ""))
+
+        self.destination(lambda agent: agent.stop(), ended)
 
 
 class Qemus(PostCopyCase):
