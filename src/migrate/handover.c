@@ -147,7 +147,8 @@ static int await_outcome(struct migration *m, struct error **err)
             error_free(why);
             why = STEAL(*err);
         } else if (why->kind == ERROR_CANCELLED) { /* the journal remembers */
-            return error_move(err, STEAL(why));
+            struct error *ends = STEAL(why);
+            return error_move(err, ends);
         }
         migration_note(m, "in doubt, the VM stays paused here: %s; asking again", why->message);
         fd_wait(m->cancel_fd, POLLIN, -1, clock_deadline_ns(ASK_AGAIN_MS), NULL);

@@ -21,7 +21,7 @@
 /* One end of a socketpair with something in it that waits to be read. */
 static bool holds_stream(int fd)
 {
-    struct sockaddr_un name;
+    struct sockaddr_un name = {0};
     socklen_t size = sizeof(name);
     int unread = 0;
     return getsockname(fd, (struct sockaddr *)&name, &size) == 0 && name.sun_family == AF_UNIX &&
