@@ -12,8 +12,8 @@ from lib import paths, sandbox
 from lib.follow import Follow
 from lib.moving import PATIENCE, MoveCase, traces
 
-#: Written over and over, so that nearly all of it is missing when the guest changes sides, and random,
-#: so that nothing makes it smaller on the way.
+#: Written over and over, so that nearly all of it is missing when the guest changes sides, and
+#: random, so that nothing makes it smaller on the way.
 BUSY = "mem=6 rate=max check=64M pattern=random heartbeat=20"
 
 
