@@ -13,8 +13,8 @@ QUICK = ("--peer-silence", "1")
 #: Its RAM takes some seconds at the bandwidth below: time to act in the middle.
 LONG = "mem=64K fill=8M heartbeat=20"
 BANDWIDTH = 2 * MIB
-#: Written over and over, so that post-copy has something to do.
-HASTY = "mem=8 fill=4 rate=max check=16M heartbeat=10"
+#: Written over and over, and random, so that nothing makes it smaller: post-copy has much to do.
+HASTY = "mem=6 rate=max check=64M pattern=random heartbeat=10"
 
 
 class CutCase(MoveCase):
