@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that the destination has already need not travel; the RAM that is kept of VMs that left."""
 
+import contextlib
 import os
 
 from lib import guest
@@ -20,8 +21,11 @@ def kept(agent):
 def copies(agent):
     """How many copies of RAM an agent has, also those that are being made."""
     folder = f"/proc/{agent.process.pid}/fd"
-    targets = [os.readlink(f"{folder}/{name}") for name in os.listdir(folder)]
-    return sum("mudanza-kept-ram" in target for target in targets)
+    count = 0
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):  # closed while we looked
+            count += "mudanza-kept-ram" in os.readlink(f"{folder}/{name}")
+    return count
 
 
 def in_group(name):

@@ -184,6 +184,7 @@ class WayBack(PostCopyCase):
         self.b = self.lab.agent("B", emulator=emulator)
         self.lab.pair()
         self.heart = self.boot(self.a, cmdline=BUSY, devices=CONSOLE)
+        self.lab["A"].limit("50mbit")  # else it is there before post-copy is due
         before = traces(self.a), traces(self.b)
         with self.follow() as move:
             report = move.report()
