@@ -324,6 +324,7 @@ class OtherUsers(MoveCase):
                 "AddHost": {"name": "C", "address": "10.77.0.3", "port": PORT,
                             "fingerprint": "SHA256:" + "A" * 43},
                 "RemoveHost": {"name": "B"}, "AbortJob": {"vm": "vm"},
+                "ResolveJob": {"vm": "vm", "runs_here": True},
                 "Migrate": {"vm": "vm", "host": "B", "options": {}}}
 
     def test_may_look_only(self):
