@@ -238,8 +238,13 @@ static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct err
     double rate;
     bool scarce;
     if (relay_pace_look(&relay->pace, waited, encoder_emitted(relay->encoder), relay->link, &rate,
-                        &scarce))
+                        &scarce)) {
         encoder_link(relay->encoder, rate, scarce);
+        if (relay->post_copy)
+            link_limit(relay->link, POST_COPY_IN_FLIGHT);
+        else
+            relay_pace_limit(relay->link);
+    }
     if (relay->urgent && !relay->hurries) {
         relay->hurries = true;
         if (encoder_urgent(relay->encoder, true, err) < 0)
@@ -476,7 +481,7 @@ void relay_post_copy(struct relay *relay)
 {
     relay->post_copy = true;
     relay_urgent(relay);
-    link_limit(relay->link, POST_COPY_IN_FLIGHT);
+    link_limit(relay->link, POST_COPY_IN_FLIGHT); /* and again when tend_encoder would set more */
 }
 
 void relay_commit(struct relay *relay)

@@ -7,6 +7,20 @@
 #define INTERVAL_NS (20 * NS_PER_MS)
 /* Waiting for this share of an interval makes the link what is scarce. */
 #define SCARCE 0.5
+/* What may be under way: what the link takes in this time beside its round trip, ... */
+#define QUEUE_NS (10 * NS_PER_MS)
+/* ... and at least so many bytes, so that a long link can show what it takes: while they are on
+ * their way, no more than that is acknowledged in a round trip. Twice the round trip lets it grow.
+ */
+#define UNDER_WAY_MIN ((size_t)2 << 20)
+
+void relay_pace_limit(struct link *link)
+{
+    const struct link_status status = link_status(link);
+    double seconds = (double)(QUEUE_NS + 2 * status.rtt_ns) / (double)NS_PER_S;
+    double bytes = (double)status.rate * seconds;
+    link_limit(link, bytes > (double)UNDER_WAY_MIN ? (size_t)bytes : UNDER_WAY_MIN);
+}
 
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce)
@@ -18,13 +32,16 @@ bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, str
     int64_t passed_ns = now_ns - pace->since_ns;
     if (pace->since_ns && passed_ns < INTERVAL_NS)
         return false;
-    size_t queued = link_status(link).queued;
+    const struct link_status status = link_status(link);
+    size_t queued = status.queued;
     uint64_t acked = emitted > queued ? emitted - queued : 0;
     bool first = !pace->since_ns;
     *rate = acked > pace->acked
                 ? (double)(acked - pace->acked) * (double)NS_PER_S / (double)passed_ns
                 : 0;
-    *scarce = (double)pace->waited_ns > SCARCE * (double)passed_ns;
+    *scarce = (double)pace->waited_ns > SCARCE * (double)passed_ns &&
+              (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
+    pace->network_ns = status.network_ns;
     pace->since_ns = now_ns;
     pace->waited_ns = 0;
     pace->acked = acked;

@@ -84,6 +84,7 @@ struct link_status {
     size_t queued;              /* bytes queued or unacknowledged */
     size_t memory_peak;         /* bytes in both directions */
     uint64_t rate;              /* acknowledged bytes per second, lately */
+    int64_t network_ns;         /* what the live connections together waited for the network */
     bool failed;
 };
 struct link_status link_status(struct link *link);

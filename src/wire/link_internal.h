@@ -9,6 +9,10 @@
 #include "wire/link_queue.h"
 
 /* One of the link's connections and the thread that makes and serves it. */
+/* How long the connection had something on its way and waited for the network: not for the other
+ * end to read, nor for us to send. Since it was made; 0 when the kernel does not tell. */
+int64_t link_tcp_network_ns(int fd);
+
 struct slot {
     struct link *link;
     uint32_t index;

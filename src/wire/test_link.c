@@ -380,6 +380,8 @@ static void flow_both_ways(struct scene *scene, uint64_t count, uint32_t size_ma
     receive_flow(&back, scene->source);
     pthread_join(senders[0], NULL);
     pthread_join(senders[1], NULL);
+    if (there.error || back.error)
+        print_error("%s\n", (there.error ? there.error : back.error)->message);
     assert_null(there.error);
     assert_null(back.error);
     assert_int_equal(link_status(scene->source).repeated, 0);
