@@ -170,6 +170,7 @@ void link_slot_up(struct slot *slot, int fd)
 {
     struct link *link = slot->link;
     slot->alive = true;
+    slot->ack_due = link->in.taken != slot->told; /* taken while nothing was alive to say so */
     slot->fd = fd;
     link->alive++;
     link->lost_since_ns = 0;

@@ -26,6 +26,7 @@ struct slot {
     bool drop;           /* it is to be closed */
     bool idle;           /* its thread waits, with nothing to send */
     bool ack_due;
+    uint64_t told;                      /* what our FRAME_RESUME said was taken */
     int fd;                             /* its socket, while alive */
     uint32_t lost;                      /* up to this generation blocks are adrift; 0: none */
     uint32_t lost_carrier;              /* 1 + the slot on which FRAME_LOST went out; 0: none */

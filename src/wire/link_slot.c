@@ -97,6 +97,7 @@ static void fill_resume(struct slot *slot, struct frame_resume *resume)
     resume->generation = slot->serving;
     resume->window = link->options.memory_limit;
     inbox_have(&link->in, &resume->have);
+    slot->told = resume->have.taken;
 }
 
 /* The same peer as ever? The caller holds the lock. */
