@@ -10,7 +10,6 @@
  */
 #include "migrate/relay.h"
 
-#include <endian.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <poll.h>
@@ -20,6 +19,7 @@
 #include <sys/eventfd.h>
 #include <sys/socket.h>
 
+#include "base/bytes.h"
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
@@ -134,11 +134,9 @@ static int write_to_qemu(struct relay *relay, const uint8_t *bytes, size_t size,
 /* Every byte before END is in QEMU's socket by now: blocks come in order. */
 static int take_end(struct relay *relay, const struct block *block, struct error **err)
 {
-    uint64_t length;
-    if (relay->source || block->size != sizeof(length))
+    if (relay->source || block->size != sizeof(uint64_t))
         return error_set(err, ERROR_CORRUPT, "end of the stream with %u bytes", block->size);
-    memcpy(&length, block->data, sizeof(length));
-    length = be64toh(length);
+    uint64_t length = bytes_get64(block->data);
     uint64_t have = relay_status(relay).stream_bytes;
     if (length != have)
         return error_set(err, ERROR_CORRUPT,
@@ -172,9 +170,10 @@ static int decode(struct relay *relay, const struct block *block, struct error *
 /* END may go, and nothing comes behind it. */
 static int send_end(struct relay *relay, struct error **err)
 {
-    uint64_t length = htobe64(relay_status(relay).stream_bytes);
+    uint8_t length[8];
+    bytes_put64(length, relay_status(relay).stream_bytes);
     relay->end_sent = true;
-    if (emit(relay, RELAY_END, &length, sizeof(length), err) < 0 ||
+    if (emit(relay, RELAY_END, length, sizeof(length), err) < 0 ||
         link_flush(relay->link, relay->stop_fd, DEADLINE_NEVER, err) < 0)
         return -1;
     set_flag(relay, &relay->status.ended);
@@ -240,10 +239,7 @@ static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct err
     if (relay_pace_look(&relay->pace, waited, encoder_emitted(relay->encoder), relay->link, &rate,
                         &scarce)) {
         encoder_link(relay->encoder, rate, scarce);
-        if (relay->post_copy)
-            link_limit(relay->link, POST_COPY_IN_FLIGHT);
-        else
-            relay_pace_limit(relay->link);
+        link_limit(relay->link, relay->post_copy ? POST_COPY_IN_FLIGHT : relay->pace.under_way_max);
     }
     if (relay->urgent && !relay->hurries) {
         relay->hurries = true;

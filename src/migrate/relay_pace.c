@@ -14,12 +14,11 @@
  */
 #define UNDER_WAY_MIN ((size_t)2 << 20)
 
-void relay_pace_limit(struct link *link)
+static size_t under_way_max(const struct link_status *status)
 {
-    const struct link_status status = link_status(link);
-    double seconds = (double)(QUEUE_NS + 2 * status.rtt_ns) / (double)NS_PER_S;
-    double bytes = (double)status.rate * seconds;
-    link_limit(link, bytes > (double)UNDER_WAY_MIN ? (size_t)bytes : UNDER_WAY_MIN);
+    double seconds = (double)(QUEUE_NS + 2 * status->rtt_ns) / (double)NS_PER_S;
+    double bytes = (double)status->rate * seconds;
+    return bytes > (double)UNDER_WAY_MIN ? (size_t)bytes : UNDER_WAY_MIN;
 }
 
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
@@ -33,15 +32,16 @@ bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, str
     if (pace->since_ns && passed_ns < INTERVAL_NS)
         return false;
     const struct link_status status = link_status(link);
-    size_t queued = status.queued;
-    uint64_t acked = emitted > queued ? emitted - queued : 0;
+    const int64_t network_ns = link_network_ns(link);
+    uint64_t acked = emitted > status.queued ? emitted - status.queued : 0;
     bool first = !pace->since_ns;
     *rate = acked > pace->acked
                 ? (double)(acked - pace->acked) * (double)NS_PER_S / (double)passed_ns
                 : 0;
     *scarce = (double)pace->waited_ns > SCARCE * (double)passed_ns &&
-              (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
-    pace->network_ns = status.network_ns;
+              (double)(network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
+    pace->network_ns = network_ns;
+    pace->under_way_max = under_way_max(&status);
     pace->since_ns = now_ns;
     pace->waited_ns = 0;
     pace->acked = acked;

@@ -13,6 +13,8 @@ struct relay_pace {
     int64_t waited_ns;  /* of the interval */
     int64_t network_ns; /* TCP's wait for the network, at its beginning */
     uint64_t acked;     /* at its beginning */
+    /* What may be under way: what is queued before the last bytes adds to the downtime. */
+    size_t under_way_max;
 };
 
 /*
@@ -24,8 +26,5 @@ struct relay_pace {
  */
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce);
-
-/* Keeps short what is under way: what is queued before the last bytes adds to the downtime. */
-void relay_pace_limit(struct link *link);
 
 #endif

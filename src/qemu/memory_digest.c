@@ -17,6 +17,7 @@
 #include <stdatomic.h>
 #include <string.h>
 
+#include "base/bytes.h"
 #include "qemu/memory_map.h"
 
 #define THREADS_MAX   4
@@ -65,27 +66,11 @@ static int hasher_init(struct hasher *hasher, const uint8_t key[MEMORY_KEY_SIZE]
     return 0;
 }
 
-/* Early out: most pages that are not zero differ near their start. */
-static bool is_zero(const uint8_t *page)
-{
-    for (size_t at = 0; at < MEMORY_PAGE_SIZE; at += 256) {
-        uint64_t bits = 0;
-        for (size_t i = 0; i < 256; i += sizeof(uint64_t)) {
-            uint64_t word;
-            memcpy(&word, page + at + i, sizeof(word));
-            bits |= word;
-        }
-        if (bits)
-            return false;
-    }
-    return true;
-}
-
 static int hasher_page(struct hasher *hasher, const uint8_t *page, uint8_t *digest,
                        struct error **err)
 {
     size_t length;
-    if (is_zero(page)) {
+    if (bytes_are_zero(page, MEMORY_PAGE_SIZE)) {
         memset(digest, 0, MEMORY_PAGE_DIGEST_SIZE);
         return 0;
     }

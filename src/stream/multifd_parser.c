@@ -22,7 +22,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stream/bytes.h"
+#include "base/bytes.h"
 #include "stream/splitter.h"
 
 #define MULTIFD_MAGIC         0x11223344u

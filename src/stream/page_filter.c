@@ -2,8 +2,9 @@
 /* Which pages the destination may have: a Bloom filter of their hashes, in parts. */
 #include "stream/page_filter.h"
 
-#include <endian.h>
 #include <string.h>
+
+#include "base/bytes.h"
 
 #define BITS_A_PAGE 10
 #define PROBES      7
@@ -26,42 +27,22 @@ struct page_filter {
     bool complete;
 };
 
-static uint64_t load64(const uint8_t *bytes)
-{
-    uint64_t value;
-    memcpy(&value, bytes, sizeof(value));
-    return be64toh(value);
-}
-
-static uint32_t load32(const uint8_t *bytes)
-{
-    uint32_t value;
-    memcpy(&value, bytes, sizeof(value));
-    return be32toh(value);
-}
-
-static void store32(uint8_t *bytes, uint32_t value)
-{
-    value = htobe32(value);
-    memcpy(bytes, &value, sizeof(value));
-}
-
 /* Where in `lines` lines the hash has its bits. */
 static size_t line_of(const uint8_t *hash, uint32_t lines)
 {
-    return (size_t)(((unsigned __int128)load64(hash) * lines) >> 64) * PAGE_FILTER_LINE_SIZE;
+    return (size_t)(((unsigned __int128)bytes_get64(hash) * lines) >> 64) * PAGE_FILTER_LINE_SIZE;
 }
 
 static void set_bits(uint8_t *line, const uint8_t *hash)
 {
-    uint64_t positions = load64(hash + 8);
+    uint64_t positions = bytes_get64(hash + 8);
     for (int probe = 0; probe < PROBES; probe++, positions >>= PROBE_BITS)
         line[positions % LINE_BITS / 8] |= (uint8_t)(1u << positions % 8);
 }
 
 static bool has_bits(const uint8_t *line, const uint8_t *hash)
 {
-    uint64_t positions = load64(hash + 8);
+    uint64_t positions = bytes_get64(hash + 8);
     for (int probe = 0; probe < PROBES; probe++, positions >>= PROBE_BITS)
         if (!(line[positions % LINE_BITS / 8] & 1u << positions % 8))
             return false;
@@ -75,8 +56,8 @@ uint8_t *page_filter_make(const uint8_t *hashes, size_t n, bool last, size_t *si
     uint8_t *part = calloc(1, *size);
     if (!part)
         return NULL;
-    store32(part, lines);
-    store32(part + 4, last ? FLAG_LAST : 0);
+    bytes_put32(part, lines);
+    bytes_put32(part + 4, last ? FLAG_LAST : 0);
     for (size_t i = 0; i < n; i++) {
         const uint8_t *hash = hashes + i * PAGE_HASH_SIZE;
         set_bits(part + PAGE_FILTER_HEADER_SIZE + line_of(hash, lines), hash);
@@ -108,7 +89,7 @@ static bool is_too_full(const uint8_t *bits, size_t size)
 {
     uint64_t set = 0;
     for (size_t at = 0; at < size; at += 8)
-        set += (uint64_t)__builtin_popcountll(load64(bits + at));
+        set += (uint64_t)__builtin_popcountll(bytes_get64(bits + at));
     return set > (uint64_t)size * 8 * 5 / 8;
 }
 
@@ -119,7 +100,7 @@ static int check_part(const struct page_filter *filter, const uint8_t *part, siz
         return error_set(err, ERROR_CORRUPT, "page filter: a part after the last one");
     if (size < PAGE_FILTER_HEADER_SIZE)
         return error_set(err, ERROR_CORRUPT, "page filter: a part of %zu bytes", size);
-    const uint32_t lines = load32(part), flags = load32(part + 4);
+    const uint32_t lines = bytes_get32(part), flags = bytes_get32(part + 4);
     if (flags & ~FLAG_LAST || lines > LINES_MAX || (lines == 0 && !(flags & FLAG_LAST)) ||
         size != PAGE_FILTER_HEADER_SIZE + (size_t)lines * PAGE_FILTER_LINE_SIZE)
         return error_set(err, ERROR_CORRUPT,
@@ -138,7 +119,7 @@ int page_filter_take(struct page_filter *filter, const uint8_t *part, size_t siz
 {
     if (check_part(filter, part, size, err) < 0)
         return -1;
-    filter->complete = load32(part + 4) & FLAG_LAST;
+    filter->complete = bytes_get32(part + 4) & FLAG_LAST;
     const size_t bits_size = size - PAGE_FILTER_HEADER_SIZE;
     if (bits_size == 0)
         return 0;
@@ -151,7 +132,7 @@ int page_filter_take(struct page_filter *filter, const uint8_t *part, size_t siz
         return error_set(err, ERROR_SYSTEM, "out of memory");
     }
     memcpy(bits, part + PAGE_FILTER_HEADER_SIZE, bits_size);
-    filter->parts[filter->n_parts++] = (struct part){.lines = load32(part), .bits = bits};
+    filter->parts[filter->n_parts++] = (struct part){.lines = bytes_get32(part), .bits = bits};
     filter->memory += size;
     return 0;
 }

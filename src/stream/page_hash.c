@@ -12,6 +12,8 @@
 #include <string.h>
 #include <sys/random.h>
 
+#include "base/bytes.h"
+
 #define POLY_KEY_SIZE 32
 
 struct page_hasher {
@@ -76,15 +78,5 @@ bool page_hash(struct page_hasher *hasher, const uint8_t page[PAGE_SIZE_BYTES],
 
 bool page_is_zero(const uint8_t page[PAGE_SIZE_BYTES])
 {
-    for (size_t at = 0; at < PAGE_SIZE_BYTES; at += 256) {
-        uint64_t bits = 0;
-        for (size_t i = 0; i < 256; i += sizeof(uint64_t)) {
-            uint64_t word;
-            memcpy(&word, page + at + i, sizeof(word));
-            bits |= word;
-        }
-        if (bits)
-            return false;
-    }
-    return true;
+    return bytes_are_zero(page, PAGE_SIZE_BYTES);
 }

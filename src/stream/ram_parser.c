@@ -21,7 +21,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "stream/bytes.h"
+#include "base/bytes.h"
 #include "stream/splitter.h"
 
 #define STREAM_MAGIC   0x5145564du /* "QEVM" */

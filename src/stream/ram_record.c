@@ -4,7 +4,7 @@
 
 #include <string.h>
 
-#include "stream/bytes.h"
+#include "base/bytes.h"
 
 size_t ram_record_header(uint8_t out[RAM_RECORD_HEADER_MAX], uint64_t kind, uint64_t address,
                          const char *name)

@@ -12,7 +12,7 @@
 #include <stddef.h>
 
 #include "base/error.h"
-#include "stream/bytes.h"
+#include "base/bytes.h"
 #include "stream/ram_record.h"
 
 enum stream_block_kind {

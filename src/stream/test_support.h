@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "stream/bytes.h"
+#include "base/bytes.h"
 
 struct made {
     uint8_t bytes[1 << 16];

@@ -2,9 +2,10 @@
 /* Encoding and decoding of frames; docs/protocol.md has the tables. */
 #include "wire/frame.h"
 
-#include <endian.h>
 #include <inttypes.h>
 #include <string.h>
+
+#include "base/bytes.h"
 
 /* How long each type's payload may be. */
 static const struct {
@@ -22,47 +23,21 @@ static const struct {
     [FRAME_REFUSED] = {"refused", 1, FRAME_REFUSED_MAX},
 };
 
-static void put32(uint8_t *at, uint32_t value)
-{
-    value = htobe32(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static void put64(uint8_t *at, uint64_t value)
-{
-    value = htobe64(value);
-    memcpy(at, &value, sizeof(value));
-}
-
-static uint32_t get32(const uint8_t *at)
-{
-    uint32_t value;
-    memcpy(&value, at, sizeof(value));
-    return be32toh(value);
-}
-
-static uint64_t get64(const uint8_t *at)
-{
-    uint64_t value;
-    memcpy(&value, at, sizeof(value));
-    return be64toh(value);
-}
-
 void frame_encode(const struct frame_header *header, uint8_t bytes[FRAME_HEADER_SIZE])
 {
     bytes[0] = (uint8_t)header->type;
     bytes[1] = header->kind;
     bytes[2] = bytes[3] = 0;
-    put32(bytes + 4, header->length);
-    put64(bytes + 8, header->number);
+    bytes_put32(bytes + 4, header->length);
+    bytes_put64(bytes + 8, header->number);
 }
 
 int frame_decode(const uint8_t bytes[FRAME_HEADER_SIZE], struct frame_header *header,
                  struct error **err)
 {
     uint8_t type = bytes[0];
-    uint32_t length = get32(bytes + 4);
-    uint64_t number = get64(bytes + 8);
+    uint32_t length = bytes_get32(bytes + 4);
+    uint64_t number = bytes_get64(bytes + 8);
     if (type < FRAME_DATA || type > FRAME_REFUSED)
         return error_set(err, ERROR_CORRUPT, "frame of unknown type %u", type);
     if (bytes[1] && type != FRAME_DATA)
@@ -87,8 +62,8 @@ int frame_decode(const uint8_t bytes[FRAME_HEADER_SIZE], struct frame_header *he
 
 uint32_t frame_encode_have(const struct frame_have *have, uint8_t bytes[FRAME_HAVE_MAX])
 {
-    put64(bytes, have->taken);
-    put64(bytes + 8, have->next);
+    bytes_put64(bytes, have->taken);
+    bytes_put64(bytes + 8, have->next);
     memcpy(bytes + 16, have->bitmap, have->bits / 8);
     return 16 + have->bits / 8;
 }
@@ -99,8 +74,8 @@ int frame_decode_have(const uint8_t *bytes, uint32_t size, struct frame_have *ha
     if (size < 16 || size > FRAME_HAVE_MAX)
         return error_set(err, ERROR_CORRUPT, "list of blocks of %" PRIu32 " bytes", size);
     memset(have, 0, sizeof(*have));
-    have->taken = get64(bytes);
-    have->next = get64(bytes + 8);
+    have->taken = bytes_get64(bytes);
+    have->next = bytes_get64(bytes + 8);
     have->bits = (size - 16) * 8;
     memcpy(have->bitmap, bytes + 16, size - 16);
     if (have->taken > have->next || have->next - have->taken > FRAME_WINDOW ||
@@ -119,9 +94,9 @@ uint32_t frame_encode_resume(const struct frame_resume *resume, uint8_t bytes[FR
     memset(bytes, 0, FRAME_RESUME_SIZE);
     memcpy(bytes, resume->session, FRAME_ID_SIZE);
     memcpy(bytes + 16, resume->job, FRAME_ID_SIZE);
-    put32(bytes + 32, resume->slot);
-    put32(bytes + 36, resume->generation);
-    put64(bytes + 40, resume->window);
+    bytes_put32(bytes + 32, resume->slot);
+    bytes_put32(bytes + 36, resume->generation);
+    bytes_put64(bytes + 40, resume->window);
     return FRAME_RESUME_SIZE + frame_encode_have(&resume->have, bytes + FRAME_RESUME_SIZE);
 }
 
@@ -132,10 +107,10 @@ int frame_decode_resume(const uint8_t *bytes, uint32_t size, struct frame_resume
         return error_set(err, ERROR_CORRUPT, "resume of %" PRIu32 " bytes", size);
     memcpy(resume->session, bytes, FRAME_ID_SIZE);
     memcpy(resume->job, bytes + 16, FRAME_ID_SIZE);
-    resume->slot = get32(bytes + 32);
-    resume->generation = get32(bytes + 36);
-    resume->window = get64(bytes + 40);
-    if (get64(bytes + 48))
+    resume->slot = bytes_get32(bytes + 32);
+    resume->generation = bytes_get32(bytes + 36);
+    resume->window = bytes_get64(bytes + 40);
+    if (bytes_get64(bytes + 48))
         return error_set(err, ERROR_CORRUPT, "resume with reserved bytes that are not zero");
     if (resume->slot >= FRAME_SLOTS_MAX || !resume->generation)
         return error_set(err, ERROR_CORRUPT,

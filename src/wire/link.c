@@ -493,8 +493,9 @@ void link_limit(struct link *link, size_t in_flight_max)
     link_queues_changed(link);
 }
 
-static int64_t network_ns(const struct link *link)
+int64_t link_network_ns(struct link *link)
 {
+    LOCK_SCOPE(&link->lock);
     int64_t sum = 0;
     for (unsigned i = 0; i < link->options.connections; i++)
         if (link->slots[i].alive)
@@ -517,7 +518,6 @@ struct link_status link_status(struct link *link)
         .queued = outbox_bytes(&link->out),
         .memory_peak = link->memory_peak,
         .rate = link->rate,
-        .network_ns = network_ns(link),
         .failed = link->error != NULL,
     };
 }

@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Big-endian numbers at any address, as QEMU's stream and our own blocks carry them. */
-#ifndef STREAM_BYTES_H
-#define STREAM_BYTES_H
+/* Big-endian numbers at any address, as QEMU's stream and our own blocks carry them; zeros. */
+#ifndef BASE_BYTES_H
+#define BASE_BYTES_H
 
 #include <endian.h>
+#include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 #include <string.h>
 
@@ -44,6 +46,23 @@ static inline void bytes_put64(uint8_t *at, uint64_t value)
 {
     value = htobe64(value);
     memcpy(at, &value, sizeof(value));
+}
+
+/* Are all `size` bytes zero, a multiple of 256? Early out: most pages that are not zero differ near
+ * their start. */
+static inline bool bytes_are_zero(const uint8_t *bytes, size_t size)
+{
+    for (size_t at = 0; at < size; at += 256) {
+        uint64_t bits = 0;
+        for (size_t i = 0; i < 256; i += sizeof(uint64_t)) {
+            uint64_t word;
+            memcpy(&word, bytes + at + i, sizeof(word));
+            bits |= word;
+        }
+        if (bits)
+            return false;
+    }
+    return true;
 }
 
 #endif
