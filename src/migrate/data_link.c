@@ -11,8 +11,10 @@
 
 /* Bytes of blocks on their way in each direction. Enough to fill 10 Gbit/s over 50 ms. */
 #define MEMORY_LIMIT ((size_t)64 << 20)
-/* One core encrypts some 20 Gbit/s. */
-#define DEFAULT_CONNECTIONS 1
+/* One core encrypts some 20 Gbit/s, so that a few connections are more than any network takes;
+ * what the other cores do is the guests'. */
+#define CORES_EACH  4
+#define DEFAULT_MAX 4
 /* More than this many threads make blocks faster than any network takes them. */
 #define THREADS_MAX 8
 /* Video memory, firmware. */
@@ -22,7 +24,11 @@
 
 unsigned data_link_connections(void)
 {
-    return DEFAULT_CONNECTIONS;
+    cpu_set_t cores;
+    if (sched_getaffinity(0, sizeof(cores), &cores) < 0)
+        return 1;
+    unsigned count = (unsigned)CPU_COUNT(&cores) / CORES_EACH;
+    return count < 1 ? 1 : count > DEFAULT_MAX ? DEFAULT_MAX : count;
 }
 
 unsigned data_link_threads(void)

@@ -57,7 +57,8 @@ void outbox_sent(struct outbox *outbox, struct block *block, uint64_t number);
 /* All below `number` were taken there. ERROR_CORRUPT when they cannot have been. One that is
  * being sent (a fast answer, over another connection) is left to outbox_sent. */
 int outbox_ack(struct outbox *outbox, uint64_t number, struct error **err);
-/* Connections of `slot` up to `generation` are closed at both ends, and this is what arrived. */
+/* Connections of `slot` up to `generation` are closed at both ends, and this is what arrived. What
+ * was taken of it is still to be acknowledged (outbox_ack). */
 int outbox_settle(struct outbox *outbox, uint32_t slot, uint32_t generation,
                   const struct frame_have *have, struct error **err);
 /* Are blocks on connections of that slot up to that generation? */

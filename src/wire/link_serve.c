@@ -260,9 +260,6 @@ static int take_small(struct connection *c, struct error **err)
     case FRAME_PING:
         c->pong_due = true;
         c->pong = c->frame.number;
-        /* An acknowledgement may have been due while nothing was connected, after FRAME_RESUME was
-         * made: said again now and then, it is never lost for long. */
-        c->slot->ack_due = true;
         return 0;
     case FRAME_PONG:
         c->link->rtt_ns = clock_now_ns() - (int64_t)c->frame.number;

@@ -425,24 +425,14 @@ static void test_cuts_anywhere_lose_and_repeat_nothing(void **state)
     cut_at_random(*state, 1, 300000);
 }
 
-/* Known defect: now and then, on a loaded machine, two connections that are cut again and again
- * come to a standstill. Moves use one connection unless told otherwise until it is mended. */
-static void skip_known_defect(void)
-{
-    if (!getenv("MUDANZA_TEST_KNOWN_DEFECTS"))
-        skip();
-}
-
 static void test_cuts_of_several_connections(void **state)
 {
-    skip_known_defect();
     cut_at_random(*state, 4, 150000);
 }
 
 /* Most of these do not even get through their handshake. */
 static void test_cuts_within_the_first_frames(void **state)
 {
-    skip_known_defect();
     struct scene *scene = *state;
     scene->options.connections = 2;
     scene->between.cut_after = 6000;
