@@ -6,8 +6,10 @@
 
 #include "base/clock.h"
 
-/* What a link is taken for before it was waited for: 1 Gbit/s. */
-#define START_RATE 119e6
+/* What a link is taken for before it was waited for: 10 Gbit/s. A slower one shows itself within
+ * milliseconds, and what went uncompressed until then is little; on a faster one compression, and
+ * the memory for deltas, would be what takes the time. */
+#define START_RATE 1190e6
 /* Another codec must promise so much more than the present one. */
 #define GAIN 1.15
 /* Compression that brings no more than this is not worth its work. */
@@ -16,8 +18,6 @@
 #define WEIGHT 0.25
 /* What a link that keeps up gains in each look at it. */
 #define GROWTH 1.01
-/* The same before it was ever waited for: within 100 ms a fast one is known to be fast. */
-#define GROWTH_START 1.5
 /* Less than this share of its rate tells nothing about a link: nobody had more to send. */
 #define USED 0.25
 /* A peer that was busy for more than this is what was waited for. */
@@ -36,7 +36,7 @@ void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned thre
     chooser->codecs[STREAM_CODEC_ZSTD].speed = 0.35e9;
     chooser->codecs[STREAM_CODEC_ZSTD].ratio = 3.2;
     chooser->rate = START_RATE;
-    chooser->codec = STREAM_CODEC_LZ4;
+    chooser->codec = STREAM_CODEC_NONE;
 }
 
 static void blend(double *value, double measured)
@@ -57,7 +57,7 @@ void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned pe
 {
     if (!waited || peer_busy > PEER_BUSY) {
         if (rate > chooser->rate * USED)
-            chooser->rate = fmax(chooser->rate * (chooser->scarce ? GROWTH : GROWTH_START), rate);
+            chooser->rate = fmax(chooser->rate * GROWTH, rate);
     } else if (rate > 0) {
         if (chooser->scarce)
             blend(&chooser->rate, rate);

@@ -10,19 +10,16 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "stream/page_hash.h"
 
 #define CHUNK_SIZE ((size_t)RAM_SOURCE_CHUNK_PAGES * PAGE_SIZE_BYTES)
-/* The guest, and whoever moves it, come first. */
-#define COPY_NICE 10
-
 struct kept_ram {
     int fd;
     struct ram_source *from;
@@ -86,11 +83,21 @@ static void copy_chunks(struct kept_ram *kept, int64_t deadline_ns)
     }
 }
 
+/* The guest, and whoever moves it, come first: only what no other thread wants of a processor is
+ * this one's. */
 static void *copy_thread(void *argument)
 {
-    setpriority(PRIO_PROCESS, (id_t)gettid(), COPY_NICE); /* of this thread, in Linux */
+    const struct sched_param none = {0};
+    pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
     copy_chunks(argument, DEADLINE_NEVER);
     return NULL;
+}
+
+/* Its end is waited for. */
+static void hurry(const struct kept_ram *kept)
+{
+    const struct sched_param none = {0};
+    pthread_setschedparam(kept->thread, SCHED_OTHER, &none);
 }
 
 static int start(struct kept_ram *kept, struct error **err)
@@ -127,6 +134,7 @@ struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct 
 
 void kept_ram_finish(struct kept_ram *kept, int64_t deadline_ns)
 {
+    hurry(kept);
     copy_chunks(kept, deadline_ns);
     atomic_store(&kept->stop, true);
 }
@@ -144,6 +152,7 @@ void kept_ram_put(struct kept_ram *kept)
     if (!kept || atomic_fetch_sub(&kept->references, 1) > 1)
         return;
     atomic_store(&kept->stop, true);
+    hurry(kept);
     pthread_join(kept->thread, NULL);
     close(kept->fd);
     ram_source_free(kept->from);

@@ -34,14 +34,18 @@ static void test_by_link(void **state)
     assert_int_equal(choice(1.2e9, 1), STREAM_CODEC_NONE); /* 10 Gbit/s */
 }
 
-/* Nothing is known yet: as on a network that needs it. */
+/* Nothing is known yet: as on a network that takes everything, until it is waited for once. */
 static void test_start(void **state)
 {
     (void)state;
     struct chooser chooser;
     bool reduce;
     chooser_init(&chooser, CHOOSER_AUTO, 1);
-    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_ZSTD);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
+    assert_false(reduce);
+    chooser_link(&chooser, 119e6, true, 100);
+    assert_int_equal(chooser_next(&chooser, &reduce), STREAM_CODEC_ZSTD);
+    assert_true(reduce);
 }
 
 /* A link that is never waited for is left alone. */
