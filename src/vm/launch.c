@@ -11,6 +11,7 @@
 #include "base/text.h"
 #include "domain/qemu_args.h"
 #include "qemu/resources.h"
+#include "vm/image_lock.h"
 #include "vm/vm_private.h"
 
 static void note_migration(struct vm_guest *guest, const json_t *data)
@@ -138,6 +139,36 @@ static int make_nvram(const struct domain *live, struct error **err)
     return file_write_atomic(live->nvram, data, size, 0600, err);
 }
 
+/* QEMU inherits what its arguments name, and the locks on its images. */
+static int run_process(struct vm *vm, const struct domain *live, bool incoming, char **argv,
+                       const struct resources *resources, struct error **err)
+{
+    struct image_locks *locks = image_lock_all(live, incoming, err);
+    if (!locks)
+        return -1;
+    size_t n_named, n_locks;
+    const int *named = resources_fds(resources, &n_named);
+    const int *locked = image_lock_fds(locks, &n_locks);
+    CLEANUP_FREE int *fds = calloc(n_named + n_locks + 1, sizeof(*fds));
+    CLEANUP_FREE char *log = log_path(vm);
+    int result = -1;
+    if (fds) {
+        memcpy(fds, named, n_named * sizeof(*fds));
+        memcpy(fds + n_named, locked, n_locks * sizeof(*fds));
+        const struct process_start start = {.argv = argv,
+                                            .user = vm->host->qemu_user,
+                                            .log_path = log,
+                                            .keep_fds = fds,
+                                            .n_keep_fds = n_named + n_locks,
+                                            .need_kvm = live->accelerator == DOMAIN_KVM};
+        result = process_start(&start, &vm->process, err);
+    } else {
+        error_set(err, ERROR_SYSTEM, "out of memory");
+    }
+    image_lock_close(locks);
+    return result;
+}
+
 static int start_process(struct vm *vm, const struct domain *live, bool incoming,
                          struct error **err)
 {
@@ -146,7 +177,6 @@ static int start_process(struct vm *vm, const struct domain *live, bool incoming
         return -1;
     CLEANUP_FREE char *directory = vm_run_directory(vm->host, vm->uuid);
     CLEANUP_FREE char *monitor = text_format("%s/monitor", directory);
-    CLEANUP_FREE char *log = log_path(vm);
     if (file_make_directory(directory, 0700, err) < 0)
         return -1;
     struct resources *resources = resources_new();
@@ -159,18 +189,7 @@ static int start_process(struct vm *vm, const struct domain *live, bool incoming
         .incoming = incoming,
     };
     char **argv = qemu_args(live, &options, &host, err);
-    int result = -1;
-    if (argv) {
-        size_t n_fds;
-        const int *fds = resources_fds(resources, &n_fds);
-        const struct process_start start = {.argv = argv,
-                                            .user = vm->host->qemu_user,
-                                            .log_path = log,
-                                            .keep_fds = fds,
-                                            .n_keep_fds = n_fds,
-                                            .need_kvm = live->accelerator == DOMAIN_KVM};
-        result = process_start(&start, &vm->process, err);
-    }
+    int result = argv ? run_process(vm, live, incoming, argv, resources, err) : -1;
     qemu_args_free(argv);
     resources_free(resources);
     return result;

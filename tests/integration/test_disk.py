@@ -11,8 +11,10 @@ the source) its QEMU holds neither byte and writes nothing. So:
 - Watch reads from /proc/PID/fdinfo, all through the move, whether the destination's QEMU holds
   byte 101, and *after that* whether the source's does. The right to write passes one way only, so a
   single sample with both means two writers, however far apart its two halves were read.
-- Others (qemu-io, qemu-img, another VM) are refused before, during the copy, and after: not within
-  the handover, where their attempt could itself keep the destination from getting its lock.
+- Others (qemu-io, qemu-img) are refused before, during the copy, and after: not within the
+  handover, where their attempt could itself keep the destination from getting its lock.
+- Another VM is refused by the agents' own lock, on any host, also within the handover
+  (tests/faults/test_image_lock.py).
 - Every guest block is checked at the end: writers that overlapped would leave their traces.
 """
 
@@ -220,6 +222,32 @@ class Disk(MoveCase):
         self.b.call("Destroy", vm="vm")
         self.assertIn("not unmounted", self.check())
 
+    def test_third_host(self):
+        """The image is one VM's wherever that VM goes, and the next one's once it has ended."""
+        self.two_agents()
+        c = self.lab.agent("C", emulator=self.emulator)
+        self.start(self.image("raw"), "raw", "none")
+        c.define(guest.bare("other", accelerator="qemu", devices=guest.disk(self.path)))
+
+        def refused():
+            self.assertIn(f"disk vda: image {self.path} is locked",
+                          c.cli_fails("start", "other").stderr)
+            self.assert_shut_off(c, "other")
+
+        refused()
+        with Follow(self.a, "vm", "B", bandwidth=24 * MIB) as move:
+            move.copying()
+            refused()
+            self.assert_completed(move.report())
+        refused()
+        self.writes_on(self.b)
+        self.b.restart()
+        refused()
+        self.b.call("Destroy", vm="vm")
+        c.call("Start", vm="other", paused=False)
+        error = self.a.cli_fails("start", "vm")
+        self.assertIn("is locked", error.stderr)
+
     def test_second_vm(self):
         """An image that a VM writes to is refused to another VM, on either host."""
         self.two_agents()
@@ -229,7 +257,7 @@ class Disk(MoveCase):
                                     devices=guest.disk(self.path)))
             with self.assertRaises(VarlinkError) as refused:
                 agent.call("Start", vm="other", paused=False)
-            self.assertIn("lock", f"{refused.exception.message} {refused.exception.hint}")
+            self.assertIn(f"image {self.path} is locked", refused.exception.message)
             self.assert_shut_off(agent, "other")
         self.writes_on(self.a)
         self.shut_down(self.a)
