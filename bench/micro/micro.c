@@ -117,30 +117,39 @@ static double median(const double *values, unsigned count)
     return count % 2 ? sorted[count / 2] : (sorted[count / 2 - 1] + sorted[count / 2]) / 2;
 }
 
-/* The row that another is compared with. */
-static const struct result *beside(const struct result *results, size_t count,
-                                   const struct micro_row *row)
+/* The row of this name; memcpy when there is none. */
+static const struct result *find(const struct result *results, size_t count, const char *name)
 {
-    for (size_t i = 0; row->beside && i < count; i++)
-        if (text_equal(results[i].row->name, row->beside))
+    for (size_t i = 0; name && i < count; i++)
+        if (text_equal(results[i].row->name, name))
             return &results[i];
     return &results[0];
+}
+
+/* One comparison: the median of each round's ratio. */
+static void print_beside(const struct result *result, const struct result *other, unsigned rounds)
+{
+    double ratios[ROUNDS_MAX] = {0};
+    for (unsigned i = 0; i < rounds; i++)
+        ratios[i] = result->rates[i] / other->rates[i];
+    printf("{\"name\": \"%s\", \"ratio\": %.4f}", other->row->name, median(ratios, rounds));
 }
 
 static void print_result(const struct result *results, size_t count, size_t index, unsigned rounds)
 {
     const struct result *result = &results[index];
-    const struct result *other = beside(results, count, result->row);
-    double ratios[ROUNDS_MAX] = {0};
-    printf("  {\"name\": \"%s\", \"beside\": \"%s\", \"in\": %" PRIu64 ", \"out\": %" PRIu64
-           ", \"page_faults\": %ld, \"samples\": [",
-           result->row->name, other->row->name, result->in, result->out, result->faults);
-    for (unsigned i = 0; i < rounds; i++) {
-        ratios[i] = result->rates[i] / other->rates[i];
+    printf("  {\"name\": \"%s\", \"in\": %" PRIu64 ", \"out\": %" PRIu64
+           ", \"page_faults\": %ld, \"gb_per_s\": %.3f,\n   \"samples\": [",
+           result->row->name, result->in, result->out, result->faults,
+           median(result->rates, rounds));
+    for (unsigned i = 0; i < rounds; i++)
         printf("%s%.3f", i ? ", " : "", result->rates[i]);
+    printf("],\n   \"beside\": [");
+    for (size_t i = 0; i < MICRO_BESIDE && (i == 0 || result->row->beside[i]); i++) {
+        printf("%s", i ? ", " : "");
+        print_beside(result, find(results, count, result->row->beside[i]), rounds);
     }
-    printf("],\n   \"gb_per_s\": %.3f, \"ratio\": %.4f}%s\n", median(result->rates, rounds),
-           median(ratios, rounds), index + 1 < count ? "," : "");
+    printf("]}%s\n", index + 1 < count ? "," : "");
 }
 
 static const struct micro_row *const tables[] = {micro_basic_rows, micro_codec_rows,
@@ -151,8 +160,9 @@ static bool is_beside(const char *name, const char *only)
 {
     for (size_t i = 0; i < ARRAY_SIZE(tables); i++)
         for (const struct micro_row *row = tables[i]; row->name; row++)
-            if (row->beside && strstr(row->name, only) && text_equal(row->beside, name))
-                return true;
+            for (size_t k = 0; k < MICRO_BESIDE && row->beside[k]; k++)
+                if (strstr(row->name, only) && text_equal(row->beside[k], name))
+                    return true;
     return false;
 }
 

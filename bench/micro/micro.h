@@ -6,8 +6,10 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* As much as one read of the relay takes, and as one window of the engine holds. */
+/* As much as one read of the relay takes. */
 #define MICRO_PIECE ((size_t)256 * 1024)
+/* A row is compared with so many others. */
+#define MICRO_BESIDE 2
 
 /* A captured stream, all of it in memory. */
 struct micro_stream {
@@ -19,11 +21,18 @@ struct micro_stream {
     uint8_t *room;   /* as large as `bytes`, for output */
 };
 
+/* Bytes in pieces: what a codec gets, one call each, or what it made of them. */
+struct micro_windows {
+    const uint8_t **bytes;
+    size_t *sizes;
+    size_t count;
+};
+
 /* One thing to measure. */
 struct micro_row {
     const char *name;
-    /* The row it is compared with, by name; NULL for memcpy. */
-    const char *beside;
+    /* The rows it is compared with, by name; none: memcpy. */
+    const char *beside[MICRO_BESIDE];
     /* Called once before, untimed: makes the input of `run`. NULL if it needs none. -1 on failure.
      */
     int (*prepare)(const struct micro_stream *stream);
@@ -31,6 +40,10 @@ struct micro_row {
      * that came out of it, if that means anything. */
     uint64_t (*run)(const struct micro_stream *stream, uint64_t *out);
 };
+
+/* What the engine leaves for a codec: the windows of an encoder that does not compress, without
+ * their headers. -1 on failure. */
+int micro_engine_left(const struct micro_stream *stream, struct micro_windows *windows);
 
 /* The tables of rows, each ended by one without a name. */
 extern const struct micro_row micro_basic_rows[];  /* memcpy, parser, pages, hash */

@@ -121,12 +121,12 @@ static uint64_t row_hash(const struct micro_stream *stream, uint64_t *out)
 }
 
 const struct micro_row micro_basic_rows[] = {
-    {"memcpy", NULL, NULL, row_memcpy},
-    {"memcpy into 256 KiB", NULL, NULL, row_memcpy_pieces},
-    {"parser", NULL, NULL, row_parser},
-    {"parser and copy into 256 KiB", "memcpy into 256 KiB", NULL, row_parser_copy},
-    {"zero pages: is it zero?", NULL, NULL, row_zero},
-    {"other pages: is it zero?", NULL, NULL, row_not_zero},
-    {"keyed hash of pages", NULL, NULL, row_hash},
+    {"memcpy", {NULL}, NULL, row_memcpy},
+    {"memcpy into 256 KiB", {NULL}, NULL, row_memcpy_pieces},
+    {"parser", {NULL}, NULL, row_parser},
+    {"parser and copy into 256 KiB", {"memcpy into 256 KiB"}, NULL, row_parser_copy},
+    {"zero pages: is it zero?", {NULL}, NULL, row_zero},
+    {"other pages: is it zero?", {NULL}, NULL, row_not_zero},
+    {"keyed hash of pages", {NULL}, NULL, row_hash},
     {NULL},
 };

@@ -11,6 +11,8 @@
 
 /* Pages of which a later copy can be a delta: 128 MiB at either end. */
 #define SLOTS 32768
+/* The link's rate, bytes/s, when it is what all waits for. */
+#define SCARCE_RATE 117e6
 
 /* What an encoder emitted. */
 struct blocks {
@@ -20,6 +22,14 @@ struct blocks {
     uint64_t bytes;
 };
 static struct blocks kept_none, kept_lz4, kept_zstd;
+
+/* What an encoder is to do. */
+enum work {
+    PASS,   /* nothing is scarce: the stream goes as it is */
+    REDUCE, /* the link is scarce: repeated pages and changes are looked for */
+    REDUCE_LZ4,
+    REDUCE_ZSTD,
+};
 
 static int take_block(void *context, struct block *block, struct error **err)
 {
@@ -43,13 +53,16 @@ static int take_block(void *context, struct block *block, struct error **err)
 }
 
 /* The whole stream through an encoder. Returns its bytes; 0 on failure. */
-static uint64_t encode(const struct micro_stream *stream, enum chooser_wish codec,
-                       struct blocks *blocks)
+static uint64_t encode(const struct micro_stream *stream, enum work work, struct blocks *blocks)
 {
-    const struct encoder_options options = {.codec = codec, .slots = SLOTS};
+    static const enum chooser_wish codecs[] = {CHOOSER_NONE, CHOOSER_NONE, CHOOSER_LZ4,
+                                               CHOOSER_ZSTD};
+    const struct encoder_options options = {.codec = codecs[work], .slots = SLOTS};
     struct stream_sink sink = {.emit = take_block, .context = blocks};
     struct encoder *encoder = encoder_new(&options, sink, NULL);
     int status = encoder ? 0 : -1;
+    if (encoder && work != PASS)
+        encoder_link(encoder, SCARCE_RATE, true);
     for (size_t at = 0; status == 0 && at < stream->size; at += MICRO_PIECE) {
         size_t left = stream->size - at;
         status = encoder_write(encoder, stream->bytes + at, left < MICRO_PIECE ? left : MICRO_PIECE,
@@ -61,34 +74,39 @@ static uint64_t encode(const struct micro_stream *stream, enum chooser_wish code
     return status == 0 ? stream->size : 0;
 }
 
-static uint64_t encode_counted(const struct micro_stream *stream, enum chooser_wish codec,
-                               uint64_t *out)
+static uint64_t encode_counted(const struct micro_stream *stream, enum work work, uint64_t *out)
 {
     struct blocks blocks = {.keep = false};
-    uint64_t done = encode(stream, codec, &blocks);
+    uint64_t done = encode(stream, work, &blocks);
     *out = blocks.bytes;
     return done;
 }
 
+static uint64_t row_pass(const struct micro_stream *stream, uint64_t *out)
+{
+    return encode_counted(stream, PASS, out);
+}
+
 static uint64_t row_encode_none(const struct micro_stream *stream, uint64_t *out)
 {
-    return encode_counted(stream, CHOOSER_NONE, out);
+    return encode_counted(stream, REDUCE, out);
 }
 
 static uint64_t row_encode_lz4(const struct micro_stream *stream, uint64_t *out)
 {
-    return encode_counted(stream, CHOOSER_LZ4, out);
+    return encode_counted(stream, REDUCE_LZ4, out);
 }
 
 static uint64_t row_encode_zstd(const struct micro_stream *stream, uint64_t *out)
 {
-    return encode_counted(stream, CHOOSER_ZSTD, out);
+    return encode_counted(stream, REDUCE_ZSTD, out);
 }
 
 /* Where the decoder's output goes. */
 struct output {
     const struct micro_stream *stream;
     uint64_t at;
+    bool keep; /* to be looked at; otherwise only counted: taking it is the socket's work */
 };
 
 static int take_bytes(void *context, const uint8_t *bytes, size_t size, struct error **err)
@@ -96,7 +114,8 @@ static int take_bytes(void *context, const uint8_t *bytes, size_t size, struct e
     struct output *output = context;
     if (size > output->stream->size - output->at)
         return error_set(err, ERROR_CORRUPT, "more comes out than went in");
-    memcpy(output->stream->room + output->at, bytes, size);
+    if (output->keep)
+        memcpy(output->stream->room + output->at, bytes, size);
     output->at += size;
     return 0;
 }
@@ -109,60 +128,81 @@ static int drop_block(void *context, struct block *block, struct error **err)
     return 0;
 }
 
-static uint64_t decode(const struct micro_stream *stream, const struct blocks *blocks,
-                       uint64_t *out)
+/* Returns the bytes that came out; 0 on failure. */
+static uint64_t decode(const struct micro_stream *stream, const struct blocks *blocks, bool keep)
 {
     const struct decoder_options options = {.slots = SLOTS};
-    struct output output = {.stream = stream};
+    struct output output = {.stream = stream, .keep = keep};
     struct decoder_sink sink = {.write = take_bytes, .emit = drop_block, .context = &output};
     struct decoder *decoder = decoder_new(&options, sink, NULL);
     int status = decoder ? 0 : -1;
     for (size_t i = 0; status == 0 && i < blocks->count; i++)
         status = decoder_take(decoder, blocks->list[i], NULL);
     decoder_free(decoder);
-    *out = output.at;
     return status == 0 && output.at == stream->size ? stream->size : 0;
 }
 
 /* Encodes for a decoder, and sees that it gives the stream back. */
-static int prepare(const struct micro_stream *stream, enum chooser_wish codec,
-                   struct blocks *blocks)
+static int prepare(const struct micro_stream *stream, enum work work, struct blocks *blocks)
 {
-    uint64_t out;
+    if (blocks->count)
+        return 0;
     blocks->keep = true;
-    bool same = encode(stream, codec, blocks) > 0 && decode(stream, blocks, &out) > 0 &&
+    bool same = encode(stream, work, blocks) > 0 && decode(stream, blocks, true) > 0 &&
                 memcmp(stream->room, stream->bytes, stream->size) == 0;
     return same ? 0 : -1;
 }
 
 static int prepare_none(const struct micro_stream *stream)
 {
-    return prepare(stream, CHOOSER_NONE, &kept_none);
+    return prepare(stream, REDUCE, &kept_none);
 }
 
 static int prepare_lz4(const struct micro_stream *stream)
 {
-    return prepare(stream, CHOOSER_LZ4, &kept_lz4);
+    return prepare(stream, REDUCE_LZ4, &kept_lz4);
 }
 
 static int prepare_zstd(const struct micro_stream *stream)
 {
-    return prepare(stream, CHOOSER_ZSTD, &kept_zstd);
+    return prepare(stream, REDUCE_ZSTD, &kept_zstd);
+}
+
+int micro_engine_left(const struct micro_stream *stream, struct micro_windows *windows)
+{
+    if (prepare_none(stream) < 0)
+        return -1;
+    windows->bytes = calloc(kept_none.count, sizeof(windows->bytes[0]));
+    windows->sizes = calloc(kept_none.count, sizeof(windows->sizes[0]));
+    if (!windows->bytes || !windows->sizes)
+        return -1;
+    for (size_t i = 0; i < kept_none.count; i++) {
+        windows->bytes[i] = kept_none.list[i]->data + STREAM_WINDOW_HEADER_SIZE;
+        windows->sizes[i] = kept_none.list[i]->size - STREAM_WINDOW_HEADER_SIZE;
+    }
+    windows->count = kept_none.count;
+    return 0;
+}
+
+static uint64_t decode_counted(const struct micro_stream *stream, const struct blocks *blocks,
+                               uint64_t *out)
+{
+    return *out = decode(stream, blocks, false);
 }
 
 static uint64_t row_decode_none(const struct micro_stream *stream, uint64_t *out)
 {
-    return decode(stream, &kept_none, out);
+    return decode_counted(stream, &kept_none, out);
 }
 
 static uint64_t row_decode_lz4(const struct micro_stream *stream, uint64_t *out)
 {
-    return decode(stream, &kept_lz4, out);
+    return decode_counted(stream, &kept_lz4, out);
 }
 
 static uint64_t row_decode_zstd(const struct micro_stream *stream, uint64_t *out)
 {
-    return decode(stream, &kept_zstd, out);
+    return decode_counted(stream, &kept_zstd, out);
 }
 
 /* The stream's pages with one counter of each changed: what a busy guest's pages often are. */
@@ -189,12 +229,19 @@ static uint64_t row_delta(const struct micro_stream *stream, uint64_t *out)
 }
 
 const struct micro_row micro_engine_rows[] = {
-    {"delta of pages, one byte changed", NULL, prepare_delta, row_delta},
-    {"encoder, not compressing", NULL, NULL, row_encode_none},
-    {"encoder with lz4", "lz4, windows of 256 KiB", NULL, row_encode_lz4},
-    {"encoder with zstd", "zstd -2, one stream, 2 MiB window", NULL, row_encode_zstd},
-    {"decoder, not compressed", NULL, prepare_none, row_decode_none},
-    {"decoder with lz4", "lz4 back", prepare_lz4, row_decode_lz4},
-    {"decoder with zstd", "zstd back", prepare_zstd, row_decode_zstd},
+    {"delta of pages, one byte changed", {NULL}, prepare_delta, row_delta},
+    {"encoder, passing on", {NULL}, NULL, row_pass},
+    {"encoder, not compressing", {NULL}, NULL, row_encode_none},
+    {"encoder with lz4", {"lz4, all pages", "lz4, the rest"}, NULL, row_encode_lz4},
+    {"encoder with zstd", {"zstd, all pages", "zstd, the rest"}, NULL, row_encode_zstd},
+    {"decoder, not compressed", {NULL}, prepare_none, row_decode_none},
+    {"decoder with lz4",
+     {"lz4 back, all pages", "lz4 back, the rest"},
+     prepare_lz4,
+     row_decode_lz4},
+    {"decoder with zstd",
+     {"zstd back, all pages", "zstd back, the rest"},
+     prepare_zstd,
+     row_decode_zstd},
     {NULL},
 };

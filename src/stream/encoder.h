@@ -16,6 +16,9 @@
 #include "stream/pipeline.h"
 #include "stream/stream_counts.h"
 
+/* Pages in a window: a history that goes on makes short ones as good as long ones. */
+#define ENCODER_WINDOW_PAGES 128
+
 struct encoder_options {
     enum chooser_wish codec;
     unsigned threads; /* that compress; 0: the caller's */

@@ -12,8 +12,7 @@
 #include "stream/encoder_private.h"
 #include "stream/fast_hash.h"
 
-/* Pages in a window: a history that goes on makes short ones as good as long ones. */
-#define PAGES        128
+/* Pages in a window when every moment counts. */
 #define PAGES_URGENT 32
 /* The most control that one page needs: a bare header's bytes, a delta, items. */
 #define CONTROL_RESERVE ((size_t)4096)
@@ -22,7 +21,7 @@
 
 _Static_assert(RAM_RECORD_HEADER_MAX + DELTA_SIZE_MAX + 6 * CONTROL_ITEM_MAX < CONTROL_RESERVE,
                "a page's control fits into the reserve");
-_Static_assert(PAGES <= STREAM_WINDOW_PAGES_MAX, "a window holds its pages");
+_Static_assert(ENCODER_WINDOW_PAGES <= STREAM_WINDOW_PAGES_MAX, "a window holds its pages");
 
 /* --- raw windows --- */
 
@@ -51,7 +50,7 @@ static void raw_count(struct encoder *encoder, const struct ram_token *token)
 static bool coded_has_room(const struct encoder *encoder, size_t output)
 {
     const struct stream_window_header *header = &encoder->open->header;
-    unsigned pages = encoder->urgent ? PAGES_URGENT : PAGES;
+    unsigned pages = encoder->urgent ? PAGES_URGENT : ENCODER_WINDOW_PAGES;
     return header->payload < pages * RAM_PAGE_SIZE &&
            encoder->control.size + CONTROL_RESERVE <= STREAM_WINDOW_CONTROL_MAX &&
            header->output + output <= STREAM_WINDOW_OUTPUT_MAX;
