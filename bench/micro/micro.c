@@ -24,6 +24,7 @@
 #include "base/error.h"
 #include "base/text.h"
 #include "stream/ram_parser.h"
+#include "wire/block.h"
 
 #define ROWS_MAX   64
 #define ROUNDS_MAX 100
@@ -210,6 +211,7 @@ int main(int argc, char **argv)
     int64_t rounds = 7;
     struct micro_stream stream = {.n_pages = 0};
     int status = 0;
+    block_memory_keep(); /* as the agent does */
     for (int option; (option = getopt_long(argc, argv, "", options, NULL)) >= 0 && status == 0;) {
         if (option == 'o')
             only = optarg;

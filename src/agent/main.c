@@ -21,6 +21,7 @@
 #include "migrate/host_memory.h"
 #include "migrate/peer_service.h"
 #include "migrate/recover.h"
+#include "wire/block.h"
 
 static bool peer_allowed(void *context, const char *fingerprint)
 {
@@ -170,6 +171,7 @@ static int run(const struct config *config, struct error **err)
     sigaddset(&signals, SIGINT);
     sigprocmask(SIG_BLOCK, &signals, NULL);
     signal(SIGPIPE, SIG_IGN);
+    block_memory_keep();
     CLEANUP_CLOSE int signal_fd = signalfd(-1, &signals, SFD_CLOEXEC);
     if (signal_fd < 0)
         return error_errno(err, errno, "signalfd");

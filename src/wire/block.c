@@ -2,8 +2,14 @@
 /* Blocks: what a link carries. */
 #include "wire/block.h"
 
+#include <malloc.h>
 #include <stddef.h>
 #include <stdlib.h>
+
+/* Blocks are cut from memory that stays; anything larger comes from the system and goes back. */
+#define LARGE ((int)2 * BLOCK_SIZE_MAX)
+/* Kept at the end of a heap: as much as a link holds. */
+#define KEPT (64 * 1024 * 1024)
 
 struct block *block_new(uint8_t kind, uint32_t size)
 {
@@ -13,6 +19,17 @@ struct block *block_new(uint8_t kind, uint32_t size)
     block->kind = kind;
     block->size = size;
     return block;
+}
+
+void block_memory_keep(void)
+{
+    mallopt(M_MMAP_THRESHOLD, LARGE);
+    mallopt(M_TRIM_THRESHOLD, KEPT);
+}
+
+void block_memory_return(void)
+{
+    malloc_trim(0);
 }
 
 _Static_assert(offsetof(struct block, header) + FRAME_HEADER_SIZE == offsetof(struct block, data),

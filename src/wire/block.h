@@ -23,4 +23,10 @@ struct block {
 /* Room for `size` bytes, at most BLOCK_SIZE_MAX; NULL when memory is out. */
 struct block *block_new(uint8_t kind, uint32_t size);
 
+/* Once, when a process that moves VMs starts: what blocks leave behind stays with the process.
+ * Memory that is new from the system costs several times what it takes to fill it. */
+void block_memory_keep(void);
+/* What is kept and not in use goes back to the system: at the end of a move. */
+void block_memory_return(void);
+
 #endif

@@ -350,6 +350,7 @@ void link_stop(struct link *link)
     for (unsigned i = 0; i < link->slots_started; i++)
         pthread_join(link->slots[i].thread, NULL);
     link_free(link);
+    block_memory_return();
 }
 
 /* --- sending --- */
