@@ -2,16 +2,29 @@
 /*
  * The encoder's side of slots.
  *
- * Both indexes are caches of slot numbers, in sets of WAYS beside each other. An entry is a hint:
- * what counts is what `facts` says of the slot, so that nothing has to be removed, and an entry
- * that was overwritten costs a page sent once more.
+ * Both indexes are caches, in sets of WAYS beside each other. An entry is a slot's number with a
+ * few bits of what it was entered for, so that nearly all others are passed over without a look at
+ * their facts. It is a hint: what counts is what `facts` says of the slot, so that nothing has to
+ * be removed, and an entry that was overwritten costs a page sent once more.
  */
 #include "stream/slot_map.h"
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/mman.h>
 
-#define WAYS 8
+#include "stream/stream_block.h"
+
+#define WAYS      8
+#define SLOT_BITS 22
+#define SLOT_MASK ((UINT32_C(1) << SLOT_BITS) - 1)
+_Static_assert(STREAM_SLOTS_MAX <= SLOT_MASK + UINT32_C(1), "an entry has room for a slot");
+
+/* The map takes whole huge pages, so that it can have them. */
+#define HUGE_SIZE ((size_t)2 * 1024 * 1024)
+
+/* Where the guest's next pages are looked for is fetched while this one is worked on. */
+#define AHEAD 2
 
 struct slot_fact {
     uint64_t key;  /* block and address of the page it belongs to */
@@ -19,12 +32,18 @@ struct slot_fact {
     bool useful;   /* since the hand passed */
 };
 
+/* One cache line holds two sets. */
+struct slot_set {
+    uint32_t ways[WAYS]; /* 0: free */
+};
+
 struct slot_map {
     struct slots *slots;
     struct slot_fact *facts;
     uint32_t hand;
     size_t sets; /* a power of two */
-    uint32_t *by_key, *by_hash;
+    struct slot_set *by_key, *by_hash;
+    size_t size; /* of the memory that these and `facts` lie in */
 };
 
 static uint64_t make_key(uint32_t block, uint64_t address)
@@ -32,10 +51,22 @@ static uint64_t make_key(uint32_t block, uint64_t address)
     return (uint64_t)block << 52 ^ address / RAM_PAGE_SIZE;
 }
 
-static uint32_t *set_of(uint32_t *table, size_t sets, uint64_t value)
+/* Spreads a key or hash over sets and tags. */
+static uint64_t mix(uint64_t value)
 {
-    uint64_t mixed = value * UINT64_C(0x9e3779b97f4a7c15);
-    return table + ((mixed >> 32) & (sets - 1)) * WAYS;
+    return value * UINT64_C(0x9e3779b97f4a7c15);
+}
+
+static struct slot_set *set_of(struct slot_set *table, size_t sets, uint64_t mixed)
+{
+    return &table[(mixed >> 32) & (sets - 1)];
+}
+
+/* Never 0, and from other bits than the set's. */
+static uint32_t tag_of(uint64_t mixed)
+{
+    uint32_t tag = (uint32_t)(mixed >> (32 + SLOT_BITS));
+    return (tag ? tag : 1) << SLOT_BITS;
 }
 
 struct slot_map *slot_map_new(struct slots *slots)
@@ -47,16 +78,19 @@ struct slot_map *slot_map_new(struct slots *slots)
     map->sets = 1;
     while (map->sets * WAYS < (size_t)3 * slots->count)
         map->sets *= 2;
-    size_t entries = map->sets * WAYS;
-    map->facts = calloc(slots->count ? slots->count : 1, sizeof(*map->facts));
-    map->by_key = malloc(entries * sizeof(*map->by_key));
-    map->by_hash = malloc(entries * sizeof(*map->by_hash));
-    if (!map->facts || !map->by_key || !map->by_hash) {
-        slot_map_free(map);
+    size_t table = map->sets * sizeof(struct slot_set);
+    map->size = 2 * table + slots->count * sizeof(struct slot_fact);
+    map->size = (map->size + HUGE_SIZE - 1) / HUGE_SIZE * HUGE_SIZE;
+    void *memory = mmap(NULL, map->size, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+    if (memory == MAP_FAILED) {
+        free(map);
         return NULL;
     }
-    memset(map->by_key, 0xff, entries * sizeof(*map->by_key));
-    memset(map->by_hash, 0xff, entries * sizeof(*map->by_hash));
+    madvise(memory, map->size, MADV_HUGEPAGE); /* an advice: without it it is only slower */
+    map->by_key = memory;
+    map->by_hash = map->by_key + map->sets;
+    map->facts = (struct slot_fact *)(map->by_hash + map->sets);
     return map;
 }
 
@@ -64,50 +98,66 @@ void slot_map_free(struct slot_map *map)
 {
     if (!map)
         return;
-    free(map->facts);
-    free(map->by_key);
-    free(map->by_hash);
+    munmap(map->by_key, map->size);
     free(map);
 }
 
 uint32_t slot_map_find(struct slot_map *map, uint32_t block, uint64_t address)
 {
-    uint64_t key = make_key(block, address);
-    const uint32_t *set = set_of(map->by_key, map->sets, key);
-    for (unsigned i = 0; i < WAYS; i++)
-        if (set[i] != SLOT_NONE && map->facts[set[i]].key == key) {
-            map->facts[set[i]].useful = true;
-            return set[i];
+    uint64_t key = make_key(block, address), mixed = mix(key);
+    const struct slot_set *set = set_of(map->by_key, map->sets, mixed);
+    __builtin_prefetch(set_of(map->by_key, map->sets, mix(key + AHEAD)), 1);
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t slot = set->ways[i] & SLOT_MASK;
+        if (set->ways[i] == (tag_of(mixed) | slot) && map->facts[slot].key == key) {
+            map->facts[slot].useful = true;
+            return slot;
         }
+    }
     return SLOT_NONE;
 }
 
 uint32_t slot_map_find_content(struct slot_map *map, uint64_t hash,
                                const uint8_t page[RAM_PAGE_SIZE])
 {
-    const uint32_t *set = set_of(map->by_hash, map->sets, hash);
-    for (unsigned i = 0; i < WAYS; i++)
-        if (set[i] != SLOT_NONE && map->facts[set[i]].hash == hash &&
-            memcmp(slots_page(map->slots, set[i]), page, RAM_PAGE_SIZE) == 0) {
-            map->facts[set[i]].useful = true;
-            return set[i];
+    uint64_t mixed = mix(hash);
+    const struct slot_set *set = set_of(map->by_hash, map->sets, mixed);
+    for (unsigned i = 0; i < WAYS; i++) {
+        uint32_t slot = set->ways[i] & SLOT_MASK;
+        if (set->ways[i] == (tag_of(mixed) | slot) && map->facts[slot].hash == hash &&
+            memcmp(slots_page(map->slots, slot), page, RAM_PAGE_SIZE) == 0) {
+            map->facts[slot].useful = true;
+            return slot;
         }
+    }
     return SLOT_NONE;
 }
 
-/* The way of a set that is free, or no longer says the truth, or else one that `slot` decides. */
-static uint32_t *way_for(const struct slot_map *map, uint32_t *table, uint64_t value, bool hash,
-                         uint32_t slot)
+/* Does the entry say what is true? */
+static bool holds(const struct slot_map *map, const struct slot_set *set, uint32_t entry, bool hash)
 {
-    uint32_t *set = set_of(table, map->sets, value);
-    for (unsigned i = 0; i < WAYS; i++) {
-        if (set[i] == SLOT_NONE || set[i] == slot)
-            return &set[i];
-        const struct slot_fact *fact = &map->facts[set[i]];
-        if (set_of(table, map->sets, hash ? fact->hash : fact->key) != set)
-            return &set[i];
+    const struct slot_fact *fact = &map->facts[entry & SLOT_MASK];
+    uint64_t mixed = mix(hash ? fact->hash : fact->key);
+    const struct slot_set *table = hash ? map->by_hash : map->by_key;
+    return set == &table[(mixed >> 32) & (map->sets - 1)] && (entry & ~SLOT_MASK) == tag_of(mixed);
+}
+
+/* Enters the slot into a way of the set that is free or its own, or no longer says the truth, or
+ * else into one that `slot` decides. */
+static void enter(const struct slot_map *map, struct slot_set *set, uint64_t mixed, bool hash,
+                  uint32_t slot)
+{
+    unsigned way = 0;
+    while (way < WAYS && set->ways[way] && (set->ways[way] & SLOT_MASK) != slot)
+        way++;
+    if (way == WAYS) {
+        way = 0;
+        while (way < WAYS && holds(map, set, set->ways[way], hash))
+            way++;
+        if (way == WAYS)
+            way = slot % WAYS;
     }
-    return &set[slot % WAYS];
+    set->ways[way] = tag_of(mixed) | slot;
 }
 
 /* The next slot, or the first one that the hand finds to have been of no use. */
@@ -130,12 +180,12 @@ uint32_t slot_map_take(struct slot_map *map, uint32_t block, uint64_t address)
     uint32_t slot = choose(map);
     uint64_t key = make_key(block, address);
     map->facts[slot] = (struct slot_fact){.key = key};
-    *way_for(map, map->by_key, key, false, slot) = slot;
+    enter(map, set_of(map->by_key, map->sets, mix(key)), mix(key), false, slot);
     return slot;
 }
 
 void slot_map_filled(struct slot_map *map, uint32_t slot, uint64_t hash)
 {
     map->facts[slot].hash = hash;
-    *way_for(map, map->by_hash, hash, true, slot) = slot;
+    enter(map, set_of(map->by_hash, map->sets, mix(hash)), mix(hash), true, slot);
 }
