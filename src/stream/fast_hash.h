@@ -12,4 +12,7 @@
 
 uint64_t fast_hash(const uint8_t page[RAM_PAGE_SIZE]);
 
+/* The same value, for x86 processors with AVX2 only. */
+uint64_t fast_hash_wide(const uint8_t page[RAM_PAGE_SIZE]);
+
 #endif
