@@ -20,10 +20,10 @@ from pathlib import Path
 NAMESPACES = Path("/run/netns")
 
 
-def ip(*words):
-    """Runs ip(8); an error carries its message."""
-    result = subprocess.run(["ip", *map(str, words)], stdin=subprocess.DEVNULL,
-                            capture_output=True, text=True, check=False)
+def ip(*words, text=""):
+    """Runs ip(8) with `text` as its input; an error carries its message."""
+    result = subprocess.run(["ip", *map(str, words)], input=text, capture_output=True, text=True,
+                            check=False)
     if result.returncode != 0:
         raise OSError(f"ip {' '.join(map(str, words))}: {result.stderr.strip()}")
     return result.stdout
