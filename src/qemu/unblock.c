@@ -18,14 +18,21 @@
 /* Nothing more for so long: QEMU has written all it had. */
 #define QUIET_MS 300
 
-/* One end of a socketpair with something in it that waits to be read. */
+static bool is_unnamed(const struct sockaddr_un *name, socklen_t size)
+{
+    return name->sun_family == AF_UNIX && size == sizeof(name->sun_family);
+}
+
+/* One end of a socketpair with something in it that waits to be read. A connection to a helper of a
+ * device has no name either, but its other end has one. */
 static bool holds_stream(int fd)
 {
-    struct sockaddr_un name = {0};
-    socklen_t size = sizeof(name);
+    struct sockaddr_un own = {0}, other = {0};
+    socklen_t own_size = sizeof(own), other_size = sizeof(other);
     int unread = 0;
-    return getsockname(fd, (struct sockaddr *)&name, &size) == 0 && name.sun_family == AF_UNIX &&
-           size == sizeof(name.sun_family) && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
+    return getsockname(fd, (struct sockaddr *)&own, &own_size) == 0 && is_unnamed(&own, own_size) &&
+           getpeername(fd, (struct sockaddr *)&other, &other_size) == 0 &&
+           is_unnamed(&other, other_size) && ioctl(fd, FIONREAD, &unread) == 0 && unread > 0;
 }
 
 static bool drain(int fd)

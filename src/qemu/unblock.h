@@ -11,8 +11,10 @@
 
 #include "qemu/process.h"
 
-/* Reads and drops what lies in socketpairs whose both ends QEMU holds. For a QEMU that does not
- * answer, and whose stream nobody will ever want. True when there was something. */
+/* Reads and drops what lies in socketpairs of QEMU, until nothing more comes for a moment. For a
+ * source's QEMU that does not answer, and whose stream nobody will ever want: never for one that
+ * receives, which may have all of a guest there and be busy loading it. True when there was
+ * something. */
 bool qemu_unblock(const struct process_id *process);
 
 #endif

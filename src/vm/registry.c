@@ -270,7 +270,9 @@ static int reach(struct vm *vm, struct error **err)
 {
     if (vm_connect_monitor(vm, -1, clock_deadline_ns(STUCK_MS), NULL) == 0)
         return 0;
-    if (qemu_unblock(&vm->process))
+    log_warning(vm->name, "its QEMU does not answer; waiting for it");
+    /* One that receives loads what lies in its sockets: that may be all there is of the guest. */
+    if (!vm->incoming && qemu_unblock(&vm->process))
         log_warning(vm->name,
                     "its QEMU stood in the last bytes of a move that its agent's end broke "
                     "off; they are dropped");
