@@ -99,6 +99,17 @@ int error_move(struct error **to, struct error *from)
     return -1;
 }
 
+int error_copy(struct error **to, const struct error *from)
+{
+    if (!to || *to)
+        return -1;
+    error_set(to, from->kind, "%s", from->message);
+    if (from->hint)
+        error_hint(to, "%s", from->hint);
+    (*to)->sys_errno = from->sys_errno;
+    return -1;
+}
+
 const char *error_kind_name(enum error_kind kind)
 {
     return (size_t)kind < ARRAY_SIZE(kind_names) ? kind_names[kind] : "internal";

@@ -53,6 +53,9 @@ int error_hint(struct error **err, const char *format, ...) __attribute__((forma
 /* Moves `from` into *to; frees `from` if `to` is NULL or already holds an error. Returns -1. */
 int error_move(struct error **to, struct error *from);
 
+/* The same with a copy; `from` stays the caller's. Returns -1. */
+int error_copy(struct error **to, const struct error *from);
+
 /* The word for a kind in messages between programs ("invalid", "not-found", ...), and back;
  * an unknown word is ERROR_INTERNAL. */
 const char *error_kind_name(enum error_kind kind);

@@ -33,6 +33,25 @@ static void test_first_error_wins(void **state)
     assert_string_equal(err->message, "one");
 }
 
+static void test_a_copy_has_all_of_it(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_ERROR struct error *copy = NULL;
+    error_errno(&err, ENOENT, "100%% of %s", "it");
+    error_hint(&err, "50%% more");
+    assert_int_equal(error_copy(&copy, err), -1);
+    assert_int_equal(copy->kind, err->kind);
+    assert_int_equal(copy->sys_errno, ENOENT);
+    assert_string_equal(copy->message, err->message);
+    assert_string_equal(copy->hint, "50% more");
+    CLEANUP_ERROR struct error *other = NULL;
+    error_set(&other, ERROR_QEMU, "two");
+    assert_int_equal(error_copy(&copy, other), -1);
+    assert_int_equal(copy->kind, err->kind);
+    assert_int_equal(error_copy(NULL, err), -1);
+}
+
 static void test_null_is_allowed(void **state)
 {
     (void)state;
@@ -63,6 +82,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_message_grows_from_the_inside_out),
         cmocka_unit_test(test_first_error_wins),
+        cmocka_unit_test(test_a_copy_has_all_of_it),
         cmocka_unit_test(test_null_is_allowed),
         cmocka_unit_test(test_every_kind_survives_json),
     };

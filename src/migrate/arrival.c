@@ -206,8 +206,7 @@ int arrival_await_stored(struct arrival *a, struct error **err)
         return 0;
     if (!a->store_error)
         return error_set(err, ERROR_STATE, "job %s is over", a->job);
-    error_set(err, a->store_error->kind, "%s", a->store_error->message);
-    return a->store_error->hint ? error_hint(err, "%s", a->store_error->hint) : -1;
+    return error_copy(err, a->store_error);
 }
 
 int arrival_recover(struct arrival *a, const char *stream, bool gone, const char **answer,

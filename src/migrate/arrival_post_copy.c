@@ -48,7 +48,7 @@ static void end_stream(struct arrival *a)
 {
     CLEANUP_ERROR struct error *err = NULL;
     if (a->relay)
-        relay_take_error(a->relay, &err);
+        relay_failure(a->relay, &err);
     arrival_stop_relay(a);
     a->recovering = false;
     CLEANUP_FREE char *claim = text_format(

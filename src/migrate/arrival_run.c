@@ -68,7 +68,7 @@ static int look(struct arrival *a, char status[32], struct relay_status *stream,
                          *tail ? tail : "it does not say why");
     }
     if (stream->failed) {
-        relay_take_error(a->relay, err);
+        relay_failure(a->relay, err);
         return error_prefix(err, "the stream broke before its end");
     }
     return 0;

@@ -59,7 +59,7 @@ static int stream_failure(struct migration *m, struct error **err)
             return error_move(err, words);
         error_free(words);
     }
-    return relay_take_error(m->relay, err);
+    return relay_failure(m->relay, err);
 }
 
 int migration_qemu_failure(struct migration *m, struct error **err)

@@ -455,10 +455,13 @@ struct relay_status relay_status(struct relay *relay)
     return status;
 }
 
-int relay_take_error(struct relay *relay, struct error **err)
+int relay_failure(struct relay *relay, struct error **err)
 {
     LOCK_SCOPE(&relay->lock);
-    return relay->error ? error_move(err, STEAL(relay->error)) : 0;
+    if (!relay->status.failed)
+        return 0;
+    return relay->error ? error_copy(err, relay->error)
+                        : error_set(err, ERROR_STATE, "the stream was ended here");
 }
 
 int relay_trouble(struct relay *relay, struct error **err)

@@ -52,8 +52,8 @@ int relay_event_fd(const struct relay *relay);
 
 struct relay_status relay_status(struct relay *relay);
 
-/* Why it failed: moves the error out. */
-int relay_take_error(struct relay *relay, struct error **err);
+/* Why it failed, however often it is asked: -1 with the error. 0: it has not. */
+int relay_failure(struct relay *relay, struct error **err);
 /* Why there is no connection now: see link_error. */
 int relay_trouble(struct relay *relay, struct error **err);
 
