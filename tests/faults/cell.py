@@ -250,6 +250,8 @@ class CellCase(MoveCase):
             found += [f"{agent.name}: VM {vm['state']}, {vm.get('job')}" for vm in now["vms"]
                       if "job" in vm or vm["state"] in ("in_doubt", "incoming")]
             found += [f"{agent.name}: journal {row}" for row in now["journal"]]
+            found += [f"{agent.name}: process {pid} is asked what QEMU can do"
+                      for pid in agent.host.probes()]
         return found
 
     # --- the oracle ------------------------------------------------------------------------------

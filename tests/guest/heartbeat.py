@@ -71,7 +71,8 @@ class Heartbeat:
 
     beats, lines    everything valid that came, in order
     lost            numbers that never came
-    repeated        heartbeats whose number is not above the one before
+    late            heartbeats that had been taken for lost: a network does that, a guest cannot
+    repeated        heartbeats whose number had come already, or had been passed before the first one
     damaged         lines with a wrong checksum, and bytes that are neither line nor beat; but not
                     what comes before the guest's first valid line (firmware, a kernel, the middle
                     of a line) or after its BYE
@@ -80,13 +81,17 @@ class Heartbeat:
     def __init__(self):
         self.beats: list[Beat] = []
         self.lines: list[Line] = []
-        self.lost = 0
-        self.repeated = 0
+        self.late = 0
         self.damaged: list[bytes] = []
         self.changed = threading.Condition()
         self._line = bytearray()
         self._last: int | None = None
         self._whole = False  # _last is a whole number, not only its low seven bits
+        self._missing: set[int] = set()
+        self._repeated = 0
+        # Beats, by their low bits and their places in `beats`, that are either repeated or come
+        # after so many lost ones that seven bits do not tell: the next HB line does.
+        self._doubtful: list[tuple[int, int]] = []
 
     def feed(self, data: bytes, time_ns: int, source=None) -> None:
         """`data` arrived from `source` at `time_ns`."""
@@ -111,18 +116,45 @@ class Heartbeat:
         if self._last is None:
             self._last = low - 1
         skipped = (low - self._last - 1) & BEAT_MASK
-        if skipped > BEAT_MASK // 2:
-            skipped -= BEAT_MASK + 1
-        self._number(self._last + 1 + skipped, time_ns, source)
+        if self._doubtful or skipped > BEAT_MASK // 2:
+            self._doubtful.append((low, len(self.beats)))
+            self.beats.append(Beat(time_ns, None, source))
+        else:
+            self._number(self._last + 1 + skipped, time_ns, source)
 
     def _number(self, number: int, time_ns: int, source) -> None:
+        self._count(number)
+        self.beats.append(Beat(time_ns, number if self._whole else None, source))
+
+    def _count(self, number: int) -> None:
         expected = self._last + 1
         if number >= expected:
-            self.lost += number - expected
+            self._missing.update(range(expected, number))
             self._last = number
+        elif number in self._missing:
+            self._missing.remove(number)
+            self.late += 1
         else:
-            self.repeated += 1
-        self.beats.append(Beat(time_ns, number if self._whole else None, source))
+            self._repeated += 1
+
+    def _place(self, after: int) -> None:
+        """The doubtful beats are the last ones before number `after`."""
+        numbers = []
+        for low, _ in reversed(self._doubtful):
+            after -= 1 + ((after - 1 - low) & BEAT_MASK)
+            numbers.append(after)
+        for number, (_, place) in zip(reversed(numbers), self._doubtful):
+            self._count(number)
+            self.beats[place] = self.beats[place]._replace(number=number)
+        self._doubtful.clear()
+
+    @property
+    def lost(self) -> int:
+        return len(self._missing)
+
+    @property
+    def repeated(self) -> int:
+        return self._repeated + len(self._doubtful)
 
     def _end_line(self, time_ns: int, source) -> None:
         text = bytes(self._line)
@@ -139,6 +171,7 @@ class Heartbeat:
             elif not self._whole:  # beats came first: only their low bits can be compared
                 self._last = number - ((number - self._last) & BEAT_MASK)
             self._whole = True
+            self._place(number)
             self._number(number, time_ns, source)
         self.lines.append(line)
 
@@ -202,6 +235,7 @@ class Heartbeat:
         return {
             "beats": len(self.beats),
             "lost": self.lost,
+            "late": self.late,
             "repeated": self.repeated,
             "damaged": len(self.damaged),
             "last": self.last,

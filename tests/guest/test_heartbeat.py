@@ -71,6 +71,36 @@ class ParserTest(unittest.TestCase):
         self.assertEqual((heart.repeated, heart.lost), (2, 0))
         self.assertIn("2 heartbeats repeated", heart.problems())
 
+    def test_repeated_and_then_on(self):
+        heart = fed(line("HB n=300"), beat(301), beat(301), beat(302), line("HB n=303"))
+        self.assertEqual((heart.repeated, heart.lost), (1, 0))
+        self.assertEqual([b.number for b in heart.beats], [300, 301, 301, 302, 303])
+
+    def test_an_old_copy(self):
+        """It is seen at its first line at the latest, wherever it goes on."""
+        for first in range(302, 499):
+            heart = fed(line("HB n=300"), *map(beat, range(301, 500)), beat(first), beat(first + 1),
+                        line(f"HB n={first + 2}"))
+            self.assertGreater(heart.repeated, 0, first)
+
+    def test_more_lost_than_seven_bits_tell(self):
+        """Also when what comes first after it looks like a number from before."""
+        for lost in 0, 1, 63, 64, 100, 126, 127, 128, 200, 500:
+            first = 301 + lost
+            heart = fed(line("HB n=300"), beat(first), beat(first + 1), beat(first + 2),
+                        line(f"HB n={first + 3}"), beat(first + 4))
+            self.assertEqual((heart.lost, heart.repeated), (lost, 0), lost)
+            self.assertEqual(heart.beats[-1].number, first + 4)
+
+    def test_unplaced_beats_are_no_good_sign(self):
+        self.assertEqual(fed(line("HB n=300"), beat(290)).repeated, 1)
+
+    def test_late(self):
+        heart = fed(line("HB n=300"), beat(303), beat(301), line("HB n=304"))
+        self.assertEqual((heart.lost, heart.late, heart.repeated), (1, 1, 0))
+        heart = fed(line("HB n=300"), beat(303), beat(301), beat(301), line("HB n=304"))
+        self.assertEqual((heart.lost, heart.late, heart.repeated), (1, 1, 1))
+
     def test_damaged(self):
         self.assertEqual(len(fed(line("HB n=1"), b"HB n=2 *0000\n").damaged), 1)
         self.assertEqual(len(fed(line("HB n=1"), b"[    0.1] kernel says\n").damaged), 1)

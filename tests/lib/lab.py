@@ -181,6 +181,20 @@ class Host:
                 found.append(pid)
         return found
 
+    def probes(self):
+        """Those of qemus() that an agent only asks what they can do (src/qemu/probe_session.c):
+        they have its monitor and are no VM's. They end soon, by themselves."""
+        found = []
+        for pid in self.qemus():
+            try:
+                with open(f"/proc/{pid}/cmdline", "rb") as file:
+                    words = file.read().split(b"\0")
+            except OSError:
+                continue  # it has ended
+            if b"chardev=monitor,mode=control" in words and not {b"-uuid", b"-name"} & set(words):
+                found.append(pid)
+        return found
+
 
 class Lab:
     """Some hosts. Close it (or use it in a `with`); at the latest the end of the process does."""
