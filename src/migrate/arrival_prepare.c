@@ -188,7 +188,7 @@ int arrival_resume(struct migrate_context *context, const struct journal_entry *
     struct arrival *a = arrival_new(context, &peer, entry->job, entry->options);
     a->definition = text_copy(json_opt_string(entry->options, "definition", NULL));
     snprintf(a->boot_id, sizeof(a->boot_id), "%s", json_opt_string(entry->options, "boot_id", ""));
-    a->owner = true;
+    a->owner = entry->state == JOURNAL_OWNER;
     a->vm = vm;
     if (arrival_enter(a, err) == 0 &&
         migrate_thread_start(context, arrival_resumed_thread, a, err) == 0)

@@ -221,6 +221,10 @@ static bool undone(struct arrival *a)
         return true;
     }
     log_error(a->vm->name, "undoing its arrival: %s; trying again", err->message);
+    CLEANUP_FREE char *claim =
+        text_format("what is left of an arrival from %s, which cannot be undone yet: %s",
+                    a->peer_name, err->message);
+    vm_set_claim(a->vm, claim);
     return false;
 }
 
@@ -269,6 +273,10 @@ void arrival_resumed_thread(void *argument)
 {
     struct arrival *a = argument;
     CLEANUP_ERROR struct error *err = NULL;
-    enum arrival_guest guest = arrival_take_up_guest(a, &err);
+    enum arrival_guest guest = GUEST_NEVER_RAN;
+    if (a->owner)
+        guest = arrival_take_up_guest(a, &err);
+    else
+        error_set(&err, ERROR_STATE, "its agent ended before it had all of it");
     conclude(a, guest, err);
 }

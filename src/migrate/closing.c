@@ -81,8 +81,10 @@ static int close_record(struct closing *c, struct error **err)
     if (owner < 0)
         return -1;
     if (!owner) {
-        log_error(c->entry.name, "host %s never ran it, and its QEMU here is gone",
-                  c->entry.peer_name);
+        CLEANUP_VM struct vm *vm = vm_find(c->context->vms, c->entry.uuid, NULL);
+        if (!vm || vm_state(vm) == VM_SHUT_OFF)
+            log_error(c->entry.name, "host %s never ran it, and its QEMU here is gone",
+                      c->entry.peer_name);
         return journal_delete(store, c->entry.job, true, err);
     }
     if (json_opt_bool(c->entry.options, "post_copy", false) && tell_gone(c, err) < 0)
@@ -108,6 +110,15 @@ static int tell(struct closing *c, const char *method, struct error **err)
 /* 1: all done. 0: a step further. -1: try again. */
 static int step(struct closing *c, struct error **err)
 {
+    if (c->entry.state == JOURNAL_PREPARED) {
+        struct error *why = NULL; /* ERROR_STATE: a newer move of the VM has said so already */
+        if (journal_move(c->context->store, c->entry.job, true, JOURNAL_PREPARED, JOURNAL_ABORTED,
+                         &why) < 0 &&
+            why->kind != ERROR_STATE)
+            return error_move(err, why);
+        error_free(why);
+        c->entry.state = JOURNAL_ABORTED;
+    }
     if (c->entry.state == JOURNAL_COMMITTED) {
         if (close_record(c, err) < 0)
             return -1;

@@ -268,27 +268,63 @@ static void in_doubt_thread(void *argument)
     migration_put(m);
 }
 
-int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
-                              const struct journal_entry *entry, struct error **err)
+/* A move whose source agent was restarted before COMMIT: it is void. The destination is told of it
+ * later, by closing.c: whether it can be reached is nothing the VM should wait for. */
+static void void_thread(void *argument)
+{
+    struct migration *m = argument;
+    CLEANUP_ERROR struct error *why = NULL;
+    migration_enter(m, PHASE_COPY);
+    error_set(&why, ERROR_STATE, "the agent of %s ended in the middle of it; the VM stays there",
+              m->context->host_name);
+    error_hint(&why, "move it again");
+    migration_rollback(m);
+    finish(m, -1, why);
+    migration_put(m);
+}
+
+static struct migration *migration_found(struct migrate_context *context, struct vm *vm,
+                                         const struct journal_entry *entry)
 {
     struct migration *m = migration_new(context, vm);
-    m->options.undefine_source = json_opt_bool(entry->options, "undefine_source", false);
-    m->options.mode = MIGRATE_LIVE;
-    m->options.post_copy = json_opt_bool(entry->options, "post_copy", false);
+    if (migrate_options_parse(entry->options, &m->options, NULL) < 0)
+        m->options.mode = MIGRATE_LIVE;
     m->was_running = json_opt_bool(entry->options, "was_running", true);
-    m->journalled = m->committed = m->past_return = m->stopped_by_us = true;
+    m->journalled = m->found = m->stopped_by_us = true;
     snprintf(m->job, sizeof(m->job), "%s", entry->job);
     m->peer.tls = context->tls;
     m->peer.host.name = text_copy(entry->peer_name);
     m->peer.host.fingerprint = text_copy(entry->peer_fingerprint);
-    CLEANUP_FREE char *claim = text_format("being moved to %s", entry->peer_name);
-    if (vm_claim(vm, claim, err) == 0) {
-        vm_set_in_doubt(vm, true);
-        if (launch(m, in_doubt_thread, err) == 0) {
+    return m;
+}
+
+static int take_up(struct migration *m, const char *claim, void (*run)(void *), struct error **err)
+{
+    if (vm_claim(m->vm, claim, err) == 0) {
+        vm_set_in_doubt(m->vm, m->committed);
+        if (launch(m, run, err) == 0) {
             migration_put(m);
             return 0;
         }
+        if (!m->committed)
+            vm_release(m->vm);
     }
     migration_free(m);
     return -1;
+}
+
+int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
+                              const struct journal_entry *entry, struct error **err)
+{
+    struct migration *m = migration_found(context, vm, entry);
+    m->committed = m->past_return = true;
+    CLEANUP_FREE char *claim = text_format("being moved to %s", entry->peer_name);
+    return take_up(m, claim, in_doubt_thread, err);
+}
+
+int migration_resume_void(struct migrate_context *context, struct vm *vm,
+                          const struct journal_entry *entry, struct error **err)
+{
+    return take_up(migration_found(context, vm, entry), "being recovered after a restart",
+                   void_thread, err);
 }

@@ -68,6 +68,10 @@ struct migration *migration_start(struct migrate_context *context, struct vm *vm
 int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
                               const struct journal_entry *entry, struct error **err);
 
+/* Undoes a move that was prepared, and not committed, before a restart; its report says so. */
+int migration_resume_void(struct migrate_context *context, struct vm *vm,
+                          const struct journal_entry *entry, struct error **err);
+
 /* The running move of a VM, with a reference, or NULL. */
 struct migration *migration_find(struct migrate_context *context, const char *vm_name);
 void migration_put(struct migration *migration);

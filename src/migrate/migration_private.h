@@ -46,6 +46,7 @@ struct migration {
     bool stopped_by_us;    /* we stopped it and must resume it when the move fails */
     bool prepared;         /* the destination has something to undo */
     bool journalled;       /* our journal has an entry */
+    bool found;            /* and it was an earlier agent that wrote it */
     bool committed;        /* our journal says COMMIT: no way back without the destination's word */
     bool closing;          /* done, but for what closing.c goes on trying */
     struct varlink_connection *control; /* calls */
@@ -176,9 +177,6 @@ int post_copy_way_back(struct migration *m, struct error **err);
 
 json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
                     const struct error *why);
-/* Stores the report of a move that died with its agent before anything was decided. */
-int report_store_void(struct migrate_context *context, struct vm *vm,
-                      const struct journal_entry *entry, struct error **err);
 json_t *progress_make(const struct migration *m);
 
 /* stream_report.c: what became of the stream on its way; NULL before there was one. */

@@ -11,55 +11,22 @@
 #include "migrate/closing.h"
 #include "migrate/mark.h"
 #include "migrate/migration_private.h"
-#include "migrate/qemu_migration.h"
 
-static void forget(struct migrate_context *context, const struct journal_entry *entry)
-{
-    CLEANUP_ERROR struct error *err = NULL;
-    if (journal_delete(context->store, entry->job, entry->source, &err) < 0)
-        log_error(entry->name, "%s", err->message);
-}
-
-static void recover_source(struct migrate_context *context, struct vm *vm,
-                           const struct journal_entry *entry, struct error **err)
-{
-    if (fault_point(FAULT_SOURCE_RECOVER, err) < 0)
-        return;
-    if (vm && vm->qmp) {
-        /* The agent died in the middle: QEMU's stream has nobody to read it any more. */
-        qmp_execute(vm->qmp, "migrate_cancel", NULL, NULL, NULL);
-        qemu_migration_release_all(vm->qmp, NULL);
-        if (json_opt_bool(entry->options, "was_running", true) && vm_state(vm) != VM_RUNNING)
-            qmp_execute(vm->qmp, "cont", NULL, NULL, err);
-    }
-    log_info(entry->name, "its move to %s is void; it runs on here", entry->peer_name);
-    /* The destination would find out by itself, after a while, and then free what it holds. */
-    if (journal_move(context->store, entry->job, true, JOURNAL_PREPARED, JOURNAL_ABORTED, err) == 0)
-        closing_start(context, entry->job, NULL, err);
-}
-
-/* Nothing was decided: it never ran here. */
-static void undo_arrival(struct migrate_context *context, struct vm *vm,
-                         const struct journal_entry *entry, struct error **err)
-{
-    log_info(entry->name, "its arrival from %s is void", entry->peer_name);
-    if (vm && vm->live && vm_end_unused(vm, err) < 0)
-        return;
-    forget(context, entry);
-}
-
-/* What needs no thread. The claim keeps the supervisor off should QEMU end meanwhile. */
+/* Nothing was decided: it is not the destination's, nor will it be. */
 static void recover_prepared(struct migrate_context *context, struct vm *vm,
                              const struct journal_entry *entry, struct error **err)
 {
-    if (vm && vm_claim(vm, "being recovered after a restart", err) < 0)
+    enum fault_point point = entry->source ? FAULT_SOURCE_RECOVER : FAULT_DESTINATION_RECOVER;
+    if (fault_point(point, err) < 0)
         return;
-    if (entry->source)
-        recover_source(context, vm, entry, err);
-    else if (fault_point(FAULT_DESTINATION_RECOVER, err) == 0)
-        undo_arrival(context, vm, entry, err);
-    if (vm)
-        vm_release(vm);
+    log_info(entry->name, "its %s %s is void", entry->source ? "move to" : "arrival from",
+             entry->peer_name);
+    if (!entry->source)
+        arrival_resume(context, entry, err);
+    else if (vm)
+        migration_resume_void(context, vm, entry, err);
+    else
+        closing_start(context, entry->job, NULL, err);
 }
 
 static void recover_one(struct migrate_context *context, const struct journal_entry *entry)
@@ -90,7 +57,8 @@ static void recover_one(struct migrate_context *context, const struct journal_en
         break; /* only the source's Forget is missing */
     }
     if (err)
-        log_error(entry->name, "recovering its move: %s", err->message);
+        log_error(entry->name, "recovering its move: %s; restart mudanzad to try again",
+                  err->message);
 }
 
 static void sweep_mark(void *context, const char *job)

@@ -8,10 +8,10 @@
 
 /*
  * To be called once, after vm_host_load and before any connection is served. For each entry:
- *   source, prepared       the destination never owned the VM: it is resumed here
+ *   source, prepared       the destination never owned the VM: a thread resumes it here
  *   source, committed      stays paused, in doubt; a thread keeps asking the destination
  *   source, aborted, done  a thread tells the destination that it may forget the job
- *   destination, prepared  its QEMU ends, the job never ran here
+ *   destination, prepared  a thread ends its QEMU, the job never ran here
  *   destination, owner     a thread finds out whether the guest ran, or has it run now
  *   destination, stored    nothing: an ordinary VM, until the source says Forget
  */

@@ -93,25 +93,3 @@ json_t *report_make(const struct migration *m, enum migrate_outcome outcome,
         json_object_set_new(report, "stream", stream);
     return report;
 }
-
-int report_store_void(struct migrate_context *context, struct vm *vm,
-                      const struct journal_entry *entry, struct error **err)
-{
-    CLEANUP_JSON json_t *nothing = json_array();
-    struct migration m = {.context = context,
-                          .vm = vm,
-                          .phase = PHASE_PREPARE,
-                          .problems = nothing,
-                          .warnings = nothing};
-    m.peer.host.name = entry->peer_name;
-    if (migrate_options_parse(entry->options, &m.options, err) < 0)
-        return -1;
-    migrate_options_clear(&m.options); /* its texts; the mode stays */
-    CLEANUP_ERROR struct error *why = NULL;
-    error_set(&why, ERROR_STATE,
-              "the agent of %s ended in the middle of it; the VM is as it was there",
-              context->host_name);
-    error_hint(&why, "move it again");
-    CLEANUP_JSON json_t *report = report_make(&m, OUTCOME_FAILED, why);
-    return store_report_put(context->store, entry->name, report, err);
-}

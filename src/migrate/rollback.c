@@ -38,16 +38,29 @@ static void cancel_qemu(struct migration *m)
     }
 }
 
+static bool qemu_lives(struct migration *m)
+{
+    LOCK_SCOPE(&m->vm->lock);
+    return m->vm->live && !m->vm->guest.gone;
+}
+
 static void resume_guest(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_JSON json_t *state = NULL;
-    if (!m->was_running || !m->vm->qmp ||
-        qmp_execute(m->vm->qmp, "query-status", NULL, &state, &err) < 0)
+    const char *name = m->vm->name, *host = m->context->host_name;
+    if (!m->was_running || !qemu_lives(m))
         return;
-    if (!json_opt_bool(state, "running", false) &&
-        qmp_execute(m->vm->qmp, "cont", NULL, NULL, &err) < 0)
-        log_error(m->vm->name, "resuming after a failed move: %s", err->message);
+    if (!m->vm->qmp)
+        migration_warn(m,
+                       "its QEMU on %s does not answer, so that the guest may stand still there; "
+                       "restart mudanzad once it does, then `mudanza resume %s` if it is paused",
+                       host, name);
+    else if (qmp_execute(m->vm->qmp, "query-status", NULL, &state, &err) == 0 &&
+             !json_opt_bool(state, "running", false) &&
+             qmp_execute(m->vm->qmp, "cont", NULL, NULL, &err) < 0)
+        migration_warn(m, "it stands still on %s: %s; `mudanza resume %s` tries again", host,
+                       err->message, name);
 }
 
 /* The destination undoes its part. */
@@ -64,12 +77,14 @@ static bool abort_there(struct migration *m)
 }
 
 /* The record goes, unless the destination is yet to hear that its part is void: that need not be
- * waited for, as it would find out by itself, if later. */
+ * waited for, as it would find out by itself, if later. Nor is a disk that takes no write now. */
 static int close_record(struct migration *m, bool told, struct error **err)
 {
-    if (told ||
-        journal_move(m->context->store, m->job, true, JOURNAL_PREPARED, JOURNAL_ABORTED, NULL) < 0)
-        return journal_delete(m->context->store, m->job, true, err);
+    struct store *store = m->context->store;
+    bool aborted =
+        !told && journal_move(store, m->job, true, JOURNAL_PREPARED, JOURNAL_ABORTED, NULL) == 0;
+    if (!aborted && journal_delete(store, m->job, true, NULL) == 0)
+        return 0;
     return closing_start(m->context, m->job, NULL, err);
 }
 
@@ -92,7 +107,7 @@ void migration_rollback(struct migration *m)
         qemu_migration_release_all(m->vm->qmp, NULL);
     m->holder_fdset = -1;
     follower_stop(STEAL(m->follower));
-    bool told = !m->prepared || abort_there(m);
+    bool told = !m->found && (!m->prepared || abort_there(m));
     CLEANUP_ERROR struct error *err = NULL;
     fault_pass(FAULT_SOURCE_ABORTED_BEFORE);
     if (m->journalled && close_record(m, told, &err) < 0)

@@ -11,17 +11,39 @@ static const char *const state_names[] = {
     [JOURNAL_OWNER] = "owner",       [JOURNAL_STORED] = "stored",
 };
 
-int journal_put(struct store *store, const struct journal_entry *entry, struct error **err)
+/* A new move of a VM says that an older one, of which its record knows nothing yet, has ended: else
+ * a restarted agent would undo the old one in the middle of the new one. */
+static int end_older(struct store *store, const struct journal_entry *entry, struct error **err)
 {
-    CLEANUP_FREE char *options = json_dumps(entry->options, JSON_COMPACT);
-    LOCK_SCOPE(&store->lock);
-    if (store_make_room(store, strlen(options), 1, err) < 0)
-        return error_prefix(err, "journal of VM %s", entry->name);
+    CLEANUP_STATEMENT sqlite3_stmt *end = store_prepare(
+        store, err,
+        "UPDATE journal SET state = ? WHERE uuid = ? AND source = 1 AND "
+        "state = ?",
+        "sss", state_names[JOURNAL_ABORTED], entry->uuid, state_names[JOURNAL_PREPARED]);
+    return store_run(store, end, err) < 0 ? -1 : 0;
+}
+
+static int insert(struct store *store, const struct journal_entry *entry, const char *options,
+                  struct error **err)
+{
     CLEANUP_STATEMENT sqlite3_stmt *put = store_prepare(
         store, err, "INSERT INTO journal VALUES (?, ?, ?, ?, ?, ?, ?, ?)", "sissssss", entry->job,
         (int64_t)entry->source, entry->uuid, entry->name, entry->peer_fingerprint, entry->peer_name,
         state_names[entry->state], options);
-    return store_run(store, put, err) < 0 ? error_prefix(err, "journal of VM %s", entry->name) : 0;
+    return store_run(store, put, err) < 0 ? -1 : 0;
+}
+
+int journal_put(struct store *store, const struct journal_entry *entry, struct error **err)
+{
+    CLEANUP_FREE char *options = json_dumps(entry->options, JSON_COMPACT);
+    LOCK_SCOPE(&store->lock);
+    if (store_make_room(store, strlen(options), 1, err) < 0 || store_begin(store, err) < 0)
+        return error_prefix(err, "journal of VM %s", entry->name);
+    int result = entry->source ? end_older(store, entry, err) : 0;
+    if (result == 0)
+        result = insert(store, entry, options, err);
+    return store_end(store, result, err) < 0 ? error_prefix(err, "journal of VM %s", entry->name)
+                                             : 0;
 }
 
 static int move_on(struct store *store, const char *job, bool source, enum journal_state from,

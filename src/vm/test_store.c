@@ -116,6 +116,42 @@ static int put_job(struct scene *scene, bool source)
     return journal_put(scene->store, &entry, NULL);
 }
 
+static void check_state(struct scene *scene, bool source, enum journal_state state)
+{
+    struct journal_entry entry;
+    assert_int_equal(journal_find(scene->store, JOB, source, &entry, NULL), 1);
+    assert_int_equal(entry.state, state);
+    journal_entry_clear(&entry);
+}
+
+/* Its record could not be written when the older move ended: it must not be undone in this one. */
+static void test_a_new_move_ends_the_older_one(void **state)
+{
+    struct scene *scene = *state;
+    assert_int_equal(put_job(scene, true), 0);
+    assert_int_equal(put_job(scene, false), 0);
+    CLEANUP_JSON json_t *options = json_object();
+    struct journal_entry entry = {.job = (char *)UUID_B,
+                                  .uuid = (char *)UUID_B,
+                                  .name = (char *)"db",
+                                  .source = true,
+                                  .peer_fingerprint = (char *)"SHA256:x",
+                                  .peer_name = (char *)"b",
+                                  .state = JOURNAL_PREPARED,
+                                  .options = options};
+    assert_int_equal(journal_put(scene->store, &entry, NULL), 0);
+    check_state(scene, true, JOURNAL_PREPARED); /* that was another VM's */
+    entry.job = (char *)UUID_A;
+    entry.uuid = (char *)UUID_A;
+    assert_int_equal(journal_put(scene->store, &entry, NULL), 0);
+    check_state(scene, true, JOURNAL_ABORTED);
+    check_state(scene, false, JOURNAL_PREPARED);
+    struct journal_entry found;
+    assert_int_equal(journal_find(scene->store, UUID_A, true, &found, NULL), 1);
+    assert_int_equal(found.state, JOURNAL_PREPARED);
+    journal_entry_clear(&found);
+}
+
 static void test_journal_moves_only_the_way_it_may(void **state)
 {
     struct scene *scene = *state;
@@ -144,14 +180,6 @@ static void test_journal_moves_only_the_way_it_may(void **state)
 static void move(struct scene *scene, bool source, enum journal_state from, enum journal_state to)
 {
     assert_int_equal(journal_move(scene->store, JOB, source, from, to, NULL), 0);
-}
-
-static void check_state(struct scene *scene, bool source, enum journal_state state)
-{
-    struct journal_entry entry;
-    assert_int_equal(journal_find(scene->store, JOB, source, &entry, NULL), 1);
-    assert_int_equal(entry.state, state);
-    journal_entry_clear(&entry);
 }
 
 static void check_definitions(struct scene *scene, const char *expected)
@@ -255,6 +283,7 @@ int main(void)
         SCENE(test_definitions_survive_and_names_are_unique),
         SCENE(test_one_agent_a_directory),
         SCENE(test_hosts_by_name_and_by_key),
+        SCENE(test_a_new_move_ends_the_older_one),
         SCENE(test_journal_moves_only_the_way_it_may),
         SCENE(test_source_closes_record_and_definition_together),
         SCENE(test_destination_settles_all_or_nothing),

@@ -39,6 +39,15 @@ class JournalCase(RestartCase):
             yield
             database.execute("DROP TRIGGER refuse")
 
+    @contextlib.contextmanager
+    def refusing_to_end(self, agent):
+        """A record can neither be changed nor go."""
+        with self.refusing(agent, "UPDATE ON journal"), self.database(agent) as database:
+            database.execute("CREATE TRIGGER keep BEFORE DELETE ON journal "
+                             "BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")
+            yield
+            database.execute("DROP TRIGGER keep")
+
     def states(self, agent):
         return journal_states(agent.state_directory / "mudanza.db")
 
@@ -204,15 +213,12 @@ class Speechless(JournalCase):
     def test_neither_owner_nor_aborted(self):
         """It says nothing, so the guest stands at A; then it can, and does."""
         self.two_agents()
-        with self.refusing(self.b, "UPDATE ON journal"), self.database(self.b) as database:
-            database.execute("CREATE TRIGGER keep BEFORE DELETE ON journal "
-                             "BEGIN SELECT RAISE(ABORT, 'refused by the test'); END")
+        with self.refusing_to_end(self.b):
             move = self.start_move()
             self.await_that(lambda: "undoing its arrival" in self.b.log_tail(), "B tries again")
             self.assertEqual(self.states(self.a) + self.states(self.b), ["committed", "prepared"])
             self.assertIn(self.a.vm("vm")["state"], ("paused", "in_doubt"))
             self.assertEqual(self.b.qemus(), [])
-            database.execute("DROP TRIGGER keep")
         self.assertEqual(move.report()["outcome"], "failed")
         self.await_closed()
         self.assert_at_a()
@@ -221,7 +227,7 @@ class Speechless(JournalCase):
 class CrashCase(JournalCase):
     """Everything dies between J(OWNER) and `cont`."""
 
-    def crash(self, *, qemu):
+    def crash(self, *, qemu, states=("committed", "owner")):
         """Both agents die in the copy; their records become those of a handover."""
         self.two_agents()
         self.start_move(cmdline=LONG)
@@ -231,10 +237,46 @@ class CrashCase(JournalCase):
         self.b.kill()
         if not qemu:
             self.b.end_qemus()
-        for agent, state in (self.a, "committed"), (self.b, "owner"):
+        for agent, state in zip((self.a, self.b), states):
             with self.database(agent) as database:
                 (self.job,), = database.execute("SELECT job FROM journal").fetchall()
                 database.execute("UPDATE journal SET state = ?", (state,))
+
+
+class FoundPrepared(CrashCase):
+    """A restarted agent undoes what nobody decided, also when it cannot write that down at once."""
+
+    def test_destination(self):
+        """A waits for B's word, and B for its disk."""
+        self.crash(qemu=True, states=("committed", "prepared"))
+        with self.refusing_to_end(self.b):
+            self.b.start()
+            self.a.start()
+            self.await_that(lambda: "refused by the test; trying again" in self.b.log_tail(),
+                            "B tries again")
+            self.await_that(lambda: self.a.vm("vm")["state"] == "in_doubt", "A is in doubt")
+            self.assertEqual((self.states(self.a), self.states(self.b)),
+                             (["committed"], ["prepared"]))
+            self.assertEqual(self.b.qemus(), [])
+        self.await_closed()
+        self.assert_at_a()
+
+    def test_source(self):
+        """The guest runs, and the report says what happened; the record follows."""
+        self.crash(qemu=False, states=("prepared", "prepared"))
+        with self.refusing_to_end(self.a):
+            self.a.start()
+            self.await_that(lambda: "job" not in self.a.vm("vm"), "A goes on with the move")
+            report = self.a.call("GetJob", vm="vm")["report"]
+            self.assertEqual((report["outcome"], report["warnings"]), ("failed", []), report)
+            self.assertIn("the agent of A ended in the middle of it", report["reason"])
+            self.await_beats(self.heart, self.a)
+            self.b.start()
+            self.await_that(lambda: not self.b.vm("vm"), "B keeps what arrived")
+            self.assertIn("refused by the test", self.a.cli_fails("migrate", "vm", "B").stderr)
+            self.assertEqual(self.states(self.a), ["prepared"])
+        self.await_closed()
+        self.assert_at_a()
 
 
 class FoundOwner(CrashCase):
