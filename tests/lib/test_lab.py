@@ -77,6 +77,20 @@ class Network(unittest.TestCase):
         self.assertEqual(listener.heart.problems(), [])
         self.assertEqual(listener.heart.beats[0].source, self.lab["A"].address)
 
+    def test_probes(self):
+        """A QEMU that is only asked what it can do is told from one with a guest."""
+        words = (paths.QEMU_7, "-S", "-nodefaults", "-display", "none", "-machine", "none", "-chardev",
+                 "null,id=monitor", "-mon", "chardev=monitor,mode=control")
+        host = self.lab["A"]
+        asked = host.popen(*words)
+        guest = host.popen(*words, "-name", "guest=vm")
+        self.addCleanup(asked.wait)
+        self.addCleanup(guest.wait)
+        self.addCleanup(self.lab.close)
+        while len(host.qemus()) < 2:  # exec may not have come yet
+            self.assertEqual((asked.poll(), guest.poll()), (None, None))
+        self.assertEqual(host.probes(), [asked.pid])
+
     def test_errors_inside_come_out(self):
         with self.assertRaises(ZeroDivisionError):
             self.lab["A"].inside(lambda: 1 // 0)
