@@ -31,10 +31,10 @@ _Static_assert(WAITING_MAX < STREAM_OFFERS_MAX, "the decoder holds what is offer
 /* What an encoder takes beside slots: itself, waiting windows, the pipeline. */
 static size_t fixed_memory(unsigned threads)
 {
-    unsigned lanes = threads ? threads : 1;
     return sizeof(struct encoder) + FILTER_MEMORY +
-           STREAM_OFFERS_MAX * (sizeof(struct window) + STREAM_RAW_MAX) +
-           lanes * CODEC_LANE_MEMORY + (3 * lanes + 1) * STREAM_WINDOW_RAW_MAX;
+           STREAM_OFFERS_MAX *
+               (sizeof(struct window) + STREAM_WINDOW_HEADER_SIZE + STREAM_WINDOW_RAW_MAX) +
+           pipeline_memory(threads);
 }
 
 uint32_t encoder_slots_for(uint64_t memory, unsigned threads)
@@ -163,8 +163,7 @@ int encoder_open(struct encoder *encoder, struct error **err)
     bool raw = codec == STREAM_CODEC_NONE && !reduce && !dictionary_pays(encoder);
     struct window *window = malloc(sizeof(*window));
     struct block *block =
-        raw ? block_new(STREAM_RAW, STREAM_RAW_MAX)
-            : block_new(STREAM_WINDOW, STREAM_WINDOW_HEADER_SIZE + STREAM_WINDOW_RAW_MAX);
+        raw ? block_new(STREAM_RAW, STREAM_RAW_MAX) : pipeline_window(encoder->pipeline);
     if (!window || !block) {
         free(window);
         free(block);
@@ -208,13 +207,13 @@ static void take_known(struct encoder *encoder, struct window *window, const uin
 static int put_window(struct encoder *encoder, struct window *window, struct error **err)
 {
     struct block *block = STEAL(window->block);
-    if (!window->raw)
+    int status;
+    if (window->raw) {
+        status = pipeline_put(encoder->pipeline, block_fit(block, STREAM_RAW_MAX), err);
+    } else {
         block->size = STREAM_WINDOW_HEADER_SIZE + window->header.payload + window->header.control;
-    struct block *smaller = realloc(block, sizeof(*block) + block->size);
-    if (smaller)
-        block = smaller;
-    int status = window->raw ? pipeline_put(encoder->pipeline, block, err)
-                             : pipeline_put_window(encoder->pipeline, block, &window->header, err);
+        status = pipeline_put_window(encoder->pipeline, block, &window->header, err);
+    }
     window_free(window);
     return status;
 }

@@ -13,6 +13,9 @@
 #define DEPTH(threads) (3 * (threads) + 1)
 #define DEPTH_MAX      DEPTH(STREAM_LANES_MAX)
 
+/* A window's, before it is compressed. */
+#define ROOM (STREAM_WINDOW_HEADER_SIZE + STREAM_WINDOW_RAW_MAX)
+
 enum item_state { ITEM_WAITS, ITEM_WORKED_ON, ITEM_READY };
 
 struct item {
@@ -21,17 +24,25 @@ struct item {
     enum item_state state;
 };
 
+struct lane {
+    struct codec_writer *writer;
+    uint8_t *out; /* for a compressed window, until it is known how large it is */
+};
+
 struct pipeline {
     struct stream_sink sink;
     unsigned threads, depth, started;
-    struct codec_writer *lanes[STREAM_LANES_MAX];
+    struct lane lanes[STREAM_LANES_MAX];
     pthread_t workers[STREAM_LANES_MAX];
     pthread_mutex_t lock;
     pthread_cond_t changed;
     /* Guarded by lock. */
     struct item items[DEPTH_MAX]; /* a ring */
-    uint64_t first, end;          /* numbers of the oldest item and of the next one */
-    uint64_t windows;             /* put in so far: deals the lanes out */
+    /* Rooms of windows that were compressed, for those to come. With the items `depth` at most. */
+    struct block *spares[DEPTH_MAX];
+    unsigned spare_count;
+    uint64_t first, end; /* numbers of the oldest item and of the next one */
+    uint64_t windows;    /* put in so far: deals the lanes out */
     uint64_t emitted;
     bool emitting, stopping;
     struct pipeline_use uses[STREAM_CODECS];
@@ -87,35 +98,39 @@ static void emit_ready(struct pipeline *pipeline)
     }
 }
 
-/* The block to send for a window: `*block` is used up. NULL when that cannot be made. */
-static struct block *compress(struct codec_writer *writer, struct stream_window_header *header,
+/* The block to send for a window: one that has just the size, or `*block` itself, if compression
+ * gains nothing. NULL when that cannot be made. */
+static struct block *compress(struct lane *lane, struct stream_window_header *header,
                               struct block **block)
 {
     size_t size = (*block)->size - STREAM_WINDOW_HEADER_SIZE, made = 0;
-    struct block *out = NULL;
+    struct block *out;
     if (header->codec != STREAM_CODEC_NONE) {
-        out = block_new(STREAM_WINDOW, (uint32_t)(STREAM_WINDOW_HEADER_SIZE + codec_bound(size)));
-        if (!out)
+        made = codec_compress(lane->writer, header->codec,
+                              (*block)->data + STREAM_WINDOW_HEADER_SIZE, size, lane->out);
+        if (!made && header->codec == STREAM_CODEC_ZSTD) /* its stream has a hole now */
             return NULL;
-        made = codec_compress(writer, header->codec, (*block)->data + STREAM_WINDOW_HEADER_SIZE,
-                              size, out->data + STREAM_WINDOW_HEADER_SIZE);
-        if (!made && header->codec == STREAM_CODEC_ZSTD) { /* its stream has a hole now */
-            free(out);
-            return NULL;
-        }
     }
     if (made) {
-        out->size = (uint32_t)(STREAM_WINDOW_HEADER_SIZE + made);
-        struct block *smaller = realloc(out, sizeof(*out) + out->size);
-        if (smaller)
-            out = smaller;
+        out = block_new(STREAM_WINDOW, (uint32_t)(STREAM_WINDOW_HEADER_SIZE + made));
+        if (!out)
+            return NULL;
+        memcpy(out->data + STREAM_WINDOW_HEADER_SIZE, lane->out, made);
     } else {
-        free(out);
-        out = STEAL(*block);
+        out = block_fit(STEAL(*block), ROOM);
         header->codec = STREAM_CODEC_NONE;
     }
     stream_window_header_put(header, out->data);
     return out;
+}
+
+/* With the lock held. */
+static void keep_spare(struct pipeline *pipeline, struct block *block)
+{
+    if (block && pipeline->end - pipeline->first + pipeline->spare_count < pipeline->depth)
+        pipeline->spares[pipeline->spare_count++] = block;
+    else
+        free(block);
 }
 
 /* With the lock held, which is given back meanwhile. */
@@ -128,8 +143,7 @@ static void work(struct pipeline *pipeline, struct item *item, unsigned lane)
     pthread_mutex_unlock(&pipeline->lock);
     int64_t start_ns = clock_now_ns();
     header.lane = (uint8_t)lane;
-    struct block *out = compress(pipeline->lanes[lane], &header, &block);
-    free(block);
+    struct block *out = compress(&pipeline->lanes[lane], &header, &block);
     int64_t spent_ns = clock_now_ns() - start_ns;
     pthread_mutex_lock(&pipeline->lock);
     struct pipeline_use *use = &pipeline->uses[header.codec];
@@ -144,6 +158,7 @@ static void work(struct pipeline *pipeline, struct item *item, unsigned lane)
     item->block = out;
     item->state = ITEM_READY;
     emit_ready(pipeline);
+    keep_spare(pipeline, block);
     pthread_cond_broadcast(&pipeline->changed);
 }
 
@@ -188,6 +203,15 @@ static int start_worker(struct pipeline *pipeline, unsigned lane, struct error *
     return 0;
 }
 
+static int make_lane(struct lane *lane, struct error **err)
+{
+    lane->writer = codec_writer_new(err);
+    if (!lane->writer)
+        return -1;
+    lane->out = malloc(codec_bound(STREAM_WINDOW_RAW_MAX));
+    return lane->out ? 0 : error_set(err, ERROR_SYSTEM, "out of memory");
+}
+
 struct pipeline *pipeline_new(unsigned threads, struct stream_sink sink, struct error **err)
 {
     struct pipeline *pipeline = calloc(1, sizeof(*pipeline));
@@ -201,10 +225,8 @@ struct pipeline *pipeline_new(unsigned threads, struct stream_sink sink, struct 
     pthread_mutex_init(&pipeline->lock, NULL);
     pthread_cond_init(&pipeline->changed, NULL);
     int status = 0;
-    for (unsigned lane = 0; status == 0 && (lane < pipeline->threads || lane == 0); lane++) {
-        pipeline->lanes[lane] = codec_writer_new(err);
-        status = pipeline->lanes[lane] ? 0 : -1;
-    }
+    for (unsigned lane = 0; status == 0 && (lane < pipeline->threads || lane == 0); lane++)
+        status = make_lane(&pipeline->lanes[lane], err);
     for (unsigned lane = 0; status == 0 && lane < pipeline->threads; lane++)
         status = start_worker(pipeline, lane, err);
     if (status < 0) {
@@ -228,8 +250,12 @@ void pipeline_free(struct pipeline *pipeline)
         pthread_join(pipeline->workers[lane], NULL);
     for (; pipeline->first < pipeline->end; pipeline->first++)
         free(item_at(pipeline, pipeline->first)->block);
-    for (unsigned lane = 0; lane < STREAM_LANES_MAX; lane++)
-        codec_writer_free(pipeline->lanes[lane]);
+    while (pipeline->spare_count)
+        free(pipeline->spares[--pipeline->spare_count]);
+    for (unsigned lane = 0; lane < STREAM_LANES_MAX; lane++) {
+        codec_writer_free(pipeline->lanes[lane].writer);
+        free(pipeline->lanes[lane].out);
+    }
     pthread_cond_destroy(&pipeline->changed);
     pthread_mutex_destroy(&pipeline->lock);
     error_free(pipeline->error);
@@ -242,6 +268,14 @@ static struct item *await_place(struct pipeline *pipeline, struct error **err)
     while (!pipeline->error && pipeline->end - pipeline->first >= pipeline->depth)
         pthread_cond_wait(&pipeline->changed, &pipeline->lock);
     return broken(pipeline, err) < 0 ? NULL : item_at(pipeline, pipeline->end++);
+}
+
+struct block *pipeline_window(struct pipeline *pipeline)
+{
+    LOCK_SCOPE(&pipeline->lock);
+    if (pipeline->spare_count)
+        return pipeline->spares[--pipeline->spare_count];
+    return block_new(STREAM_WINDOW, ROOM);
 }
 
 int pipeline_put_window(struct pipeline *pipeline, struct block *block,
@@ -314,8 +348,9 @@ uint64_t pipeline_emitted(struct pipeline *pipeline)
     return pipeline->emitted;
 }
 
-size_t pipeline_memory(const struct pipeline *pipeline)
+size_t pipeline_memory(unsigned threads)
 {
-    unsigned lanes = pipeline->threads ? pipeline->threads : 1;
-    return lanes * CODEC_LANE_MEMORY + pipeline->depth * STREAM_WINDOW_RAW_MAX;
+    unsigned lanes = threads ? threads : 1;
+    return lanes * (CODEC_LANE_MEMORY + codec_bound(STREAM_WINDOW_RAW_MAX)) +
+           DEPTH(lanes) * (sizeof(struct block) + ROOM);
 }

@@ -35,10 +35,13 @@ struct pipeline *pipeline_new(unsigned threads, struct stream_sink sink, struct 
 /* Drops what is inside. The sink must not wait for ever any more. */
 void pipeline_free(struct pipeline *pipeline);
 
+/* A block with room for a window's header and all that it can hold; NULL when memory is out. */
+struct block *pipeline_window(struct pipeline *pipeline);
+
 /*
- * Puts a window in: `block` holds its payload and control behind room for the header, and has
- * exactly that size. Takes the block over, also on error. Waits while there is no room. An error of
- * the sink comes back from here, from then on.
+ * Puts a window in: `block`, of pipeline_window(), holds its payload and control behind room for
+ * the header, and says how much it is. Takes the block over, also on error. Waits while there is no
+ * room. An error of the sink comes back from here, from then on.
  */
 int pipeline_put_window(struct pipeline *pipeline, struct block *block,
                         const struct stream_window_header *header, struct error **err);
@@ -55,7 +58,7 @@ bool pipeline_idle(struct pipeline *pipeline);
 void pipeline_uses(struct pipeline *pipeline, struct pipeline_use uses[STREAM_CODECS]);
 /* Bytes of all blocks that have left. */
 uint64_t pipeline_emitted(struct pipeline *pipeline);
-/* The most bytes that can be inside, with the threads' contexts. */
-size_t pipeline_memory(const struct pipeline *pipeline);
+/* The most bytes that a pipeline of so many threads takes. */
+size_t pipeline_memory(unsigned threads);
 
 #endif

@@ -8,6 +8,8 @@
 
 /* Blocks are cut from memory that stays; anything larger comes from the system and goes back. */
 #define LARGE ((int)2 * BLOCK_SIZE_MAX)
+/* A block may be larger than it must be by this part. */
+#define LITTLE 16
 /* Kept at the end of a heap: as much as a link holds. */
 #define KEPT (64 * 1024 * 1024)
 
@@ -19,6 +21,14 @@ struct block *block_new(uint8_t kind, uint32_t size)
     block->kind = kind;
     block->size = size;
     return block;
+}
+
+struct block *block_fit(struct block *block, size_t room)
+{
+    if (block->size > room - room / LITTLE)
+        return block;
+    struct block *smaller = realloc(block, sizeof(*block) + block->size);
+    return smaller ? smaller : block;
 }
 
 void block_memory_keep(void)

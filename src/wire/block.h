@@ -3,6 +3,7 @@
 #ifndef WIRE_BLOCK_H
 #define WIRE_BLOCK_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 #include "wire/frame.h"
@@ -22,6 +23,10 @@ struct block {
 
 /* Room for `size` bytes, at most BLOCK_SIZE_MAX; NULL when memory is out. */
 struct block *block_new(uint8_t kind, uint32_t size);
+
+/* Gives back what a block with room for `room` bytes has beyond its size, unless that is little:
+ * where all blocks are about as large, each fits where another was. Returns where it is now. */
+struct block *block_fit(struct block *block, size_t room);
 
 /* Once, when a process that moves VMs starts: what blocks leave behind stays with the process.
  * Memory that is new from the system costs several times what it takes to fill it. */
