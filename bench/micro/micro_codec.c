@@ -32,6 +32,8 @@ static uint8_t output[BOUND];
 static int windows_init(struct micro_windows *windows, size_t count)
 {
     windows->count = 0;
+    if (count == 0)
+        return -1;
     windows->bytes = calloc(count, sizeof(windows->bytes[0]));
     windows->sizes = calloc(count, sizeof(windows->sizes[0]));
     return windows->bytes && windows->sizes ? 0 : -1;
@@ -140,7 +142,7 @@ static size_t compress_and_keep(void *state, const uint8_t *in, size_t size, uin
 {
     struct keep *keep = state;
     size_t made = keep->compress(keep->state, in, size, out);
-    uint8_t *copy = malloc(made);
+    uint8_t *copy = made ? malloc(made) : NULL;
     if (!copy)
         return 0;
     memcpy(copy, out, made);

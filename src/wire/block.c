@@ -28,7 +28,9 @@ struct block *block_fit(struct block *block, size_t room)
     if (block->size > room - room / LITTLE)
         return block;
     struct block *smaller = realloc(block, sizeof(*block) + block->size);
-    return smaller ? smaller : block;
+    if (smaller)
+        block = smaller;
+    return block;
 }
 
 void block_memory_keep(void)
