@@ -418,6 +418,9 @@ struct relay *relay_start_source(const struct link_options *options,
         return NULL;
     if (start_encoder(relay, encoder, err) == 0)
         relay->link = link_new_source(options, connect, context, err);
+    relay_pace_begin(&relay->pace);
+    if (relay->link)
+        link_limit(relay->link, relay->pace.under_way_max);
     return relay_begin(relay, err);
 }
 

@@ -21,6 +21,11 @@ static size_t under_way_max(const struct link_status *status)
     return bytes > (double)UNDER_WAY_MIN ? (size_t)bytes : UNDER_WAY_MIN;
 }
 
+void relay_pace_begin(struct relay_pace *pace)
+{
+    *pace = (struct relay_pace){.under_way_max = UNDER_WAY_MIN};
+}
+
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce)
 {
@@ -32,15 +37,14 @@ bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, str
     if (pace->since_ns && passed_ns < INTERVAL_NS)
         return false;
     const struct link_status status = link_status(link);
-    const int64_t network_ns = link_network_ns(link);
     uint64_t acked = emitted > status.queued ? emitted - status.queued : 0;
     bool first = !pace->since_ns;
     *rate = acked > pace->acked
                 ? (double)(acked - pace->acked) * (double)NS_PER_S / (double)passed_ns
                 : 0;
     *scarce = (double)pace->waited_ns > SCARCE * (double)passed_ns &&
-              (double)(network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
-    pace->network_ns = network_ns;
+              (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
+    pace->network_ns = status.network_ns;
     pace->under_way_max = under_way_max(&status);
     pace->since_ns = now_ns;
     pace->waited_ns = 0;

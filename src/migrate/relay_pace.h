@@ -6,23 +6,26 @@
 
 #include "wire/link.h"
 
-/* All zero at the start. */
 struct relay_pace {
     int64_t since_ns;   /* when the present interval began */
     int64_t looked_ns;  /* the last look */
     int64_t waited_ns;  /* of the interval */
-    int64_t network_ns; /* TCP's wait for the network, at its beginning */
+    int64_t network_ns; /* the link's wait for the network, at its beginning */
     uint64_t acked;     /* at its beginning */
     /* What may be under way: what is queued before the last bytes adds to the downtime. */
     size_t under_way_max;
 };
 
+/* Before the first turn. */
+void relay_pace_begin(struct relay_pace *pace);
+
 /*
  * To be called often. `waited`: since the last look nothing was read, as the link had no room.
  * `emitted`: bytes of all blocks given to the link. True at the end of an interval: `*rate` is then
  * what was acknowledged in it, bytes per second, and `*scarce` whether the link was waited for:
- * QEMU by us, and we by the network. The latter is TCP's word, since on a busy machine a slow
- * reader looks like a slow network from here, and what would help the one makes the other worse.
+ * QEMU by us, and we by a kernel that took nothing more while the other end read. On a busy machine
+ * a slow reader looks like a slow network from here, and what would help the one makes the other
+ * worse.
  */
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce);

@@ -494,16 +494,6 @@ void link_limit(struct link *link, size_t in_flight_max)
     link_queues_changed(link);
 }
 
-int64_t link_network_ns(struct link *link)
-{
-    LOCK_SCOPE(&link->lock);
-    int64_t sum = 0;
-    for (unsigned i = 0; i < link->options.connections; i++)
-        if (link->slots[i].alive)
-            sum += link_tcp_network_ns(link->slots[i].fd);
-    return sum;
-}
-
 struct link_status link_status(struct link *link)
 {
     LOCK_SCOPE(&link->lock);
@@ -519,6 +509,7 @@ struct link_status link_status(struct link *link)
         .queued = outbox_bytes(&link->out),
         .memory_peak = link->memory_peak,
         .rate = link->rate,
+        .network_ns = link->alive ? link->network_ns / link->alive : 0,
         .failed = link->error != NULL,
     };
 }

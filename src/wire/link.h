@@ -84,12 +84,10 @@ struct link_status {
     size_t queued;              /* bytes queued or unacknowledged */
     size_t memory_peak;         /* bytes in both directions */
     uint64_t rate;              /* acknowledged bytes per second, lately */
+    int64_t network_ns;         /* how long each waited for the network to take more */
     bool failed;
 };
 struct link_status link_status(struct link *link);
-/* What the live connections together waited for the network, as TCP says: not for the other end to
- * read, nor for us to send. Less than before after a connection was made anew. */
-int64_t link_network_ns(struct link *link);
 /* An eventfd, signalled when connections, cuts or failed changed. */
 int link_event_fd(const struct link *link);
 /* Why it failed, or why there is no connection now: a copy. Returns -1; 0 without a reason. */

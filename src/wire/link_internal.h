@@ -9,10 +9,6 @@
 #include "wire/link_queue.h"
 
 /* One of the link's connections and the thread that makes and serves it. */
-/* How long the connection had something on its way and waited for the network: not for the other
- * end to read, nor for us to send. Since it was made; 0 when the kernel does not tell. */
-int64_t link_tcp_network_ns(int fd);
-
 struct slot {
     struct link *link;
     uint32_t index;
@@ -58,6 +54,7 @@ struct link {
     unsigned wake_next; /* where to look for an idle thread first */
     unsigned alive, cuts;
     int64_t lost_since_ns, rtt_ns;
+    int64_t network_ns; /* what all connections ever waited for the network */
     int64_t connect_ns; /* how long the first connection took to make */
     uint64_t wire_out, wire_in;
     size_t memory_peak;
@@ -66,6 +63,10 @@ struct link {
     unsigned slots_started;
     struct slot slots[FRAME_SLOTS_MAX];
 };
+
+/* link_tcp.c: how long the connection waited for the other end to read. Since it was made; 0 when
+ * the kernel does not tell. */
+int64_t link_tcp_peer_ns(int fd);
 
 /* link.c; the caller holds the lock. */
 

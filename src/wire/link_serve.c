@@ -20,6 +20,7 @@ struct connection {
     struct link *link;
     struct tls *tls;
     int64_t heard_ns, pinged_ns;
+    int64_t peer_ns; /* how long the other end had not read, by the last look */
     bool pong_due;
     uint64_t pong;
 
@@ -335,8 +336,21 @@ static int may_go_on(struct connection *c)
     return link_lives(c->link) && !c->slot->drop;
 }
 
+/* The kernel took nothing more since then. The other end may have been why: its window was closed.
+ */
+static void count_wait(struct connection *c, int64_t since_ns)
+{
+    int64_t peer_ns = link_tcp_peer_ns(tls_fd(c->tls));
+    int64_t network_ns = clock_now_ns() - since_ns - (peer_ns - c->peer_ns);
+    c->peer_ns = peer_ns;
+    LOCK_SCOPE(&c->link->lock);
+    if (network_ns > 0)
+        c->link->network_ns += network_ns;
+}
+
 static int wait_turn(struct connection *c, short want, bool more, struct error **err)
 {
+    int64_t begin_ns = clock_now_ns();
     int64_t silence_ns = c->link->options.silence_ms * NS_PER_MS;
     int64_t dead_ns = c->heard_ns + silence_ns;
     int64_t ping_ns = c->pinged_ns + silence_ns / PINGS_IN_SILENCE;
@@ -348,6 +362,8 @@ static int wait_turn(struct connection *c, short want, bool more, struct error *
     int64_t until_ns = ping_ns < dead_ns && !(want & POLLOUT) ? ping_ns : dead_ns;
     if (poll(polls, ARRAY_SIZE(polls), more ? 0 : clock_poll_ms(until_ns)) < 0 && errno != EINTR)
         return error_errno(err, errno, "poll");
+    if (want & POLLOUT)
+        count_wait(c, begin_ns);
     fd_event_clear(c->slot->wake_fd);
     /* What is here is read before anybody is called silent: it may be us who stood still. */
     if (polls[0].revents || clock_now_ns() < dead_ns)

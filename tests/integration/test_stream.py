@@ -27,6 +27,15 @@ class Compression(MoveCase):
             here, there = there, here
         self.assert_sound(heart)
 
+    def test_slow_link(self):
+        """Nobody says how fast the link is: what is sent again goes as a delta all the same."""
+        self.two_agents()
+        heart = self.boot(self.a, cmdline="mem=16M rate=20M heartbeat=20")
+        self.lab.limit("100mbit")
+        stream = self.move(self.a, self.b)["stream"]
+        self.assertGreater(stream["delta"], 0)
+        self.assert_sound(heart)
+
 
 if __name__ == "__main__":
     unittest.main()
