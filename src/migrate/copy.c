@@ -10,6 +10,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "migrate/host_memory.h"
 #include "migrate/migration_private.h"
 #include "migrate/qemu_migration.h"
 
@@ -84,6 +85,26 @@ static bool post_copy_due(const struct migration *m)
     return m->options.post_copy && m->was_running && !m->post_copy_started && m->rounds >= 2;
 }
 
+/* The RAM that it leaves behind here may spare it the way back. That pays where the network, or
+ * --bandwidth, is what a move waits for, unless what is known there spares it that; elsewhere
+ * copying would take from this move what it may bring the next. Not
+ * being able to is no reason to stay. */
+static void keep_ram(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    const struct relay_status status = relay_status(m->relay);
+    bool pays = m->options.bandwidth || status.scarce || status.stream.known;
+    if (!m->shares || m->keeps || !pays)
+        return;
+    m->keeps = true;
+    struct ram_source *ram = known_pages_ram(m->vm, &err);
+    if (ram)
+        m->kept =
+            keeper_begin(m->context->keeper, m->vm->live, host_memory_of(m->vm->process.pid), ram);
+    else
+        log_warning(m->vm->name, "its RAM is not kept: %s", err->message);
+}
+
 static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error **err)
 {
     if (migration_wait(m, *next_sample_ns, err) < 0)
@@ -91,6 +112,7 @@ static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error 
     if (clock_now_ns() < *next_sample_ns)
         return 0;
     *next_sample_ns = clock_deadline_ns(SAMPLE_MS);
+    keep_ram(m);
     if (fault_point(FAULT_SOURCE_COPY, err) < 0 || migration_sample(m, err) < 0 ||
         follow_policy(m, err) < 0)
         return -1;

@@ -64,6 +64,7 @@ struct migration {
     int qemu_end;  /* a duplicate of the relay's, for the way back from post-copy; -1: none */
     uint8_t verify_key[16];
     bool shares;                   /* pages may be named by hashes under page_key */
+    bool keeps;                    /* its RAM was to be kept here; `kept` is what came of it */
     struct page_hash_key page_key; /* of this job */
     struct kept_ram *kept;         /* being made; NULL: none */
     bool mends;            /* our QEMU loses writes of its guest: compare RAM and put it right */

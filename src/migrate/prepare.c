@@ -6,10 +6,8 @@
 #include <string.h>
 
 #include "base/clock.h"
-#include "base/log.h"
 #include "base/fault.h"
 #include "base/text.h"
-#include "migrate/host_memory.h"
 #include "migrate/migration_private.h"
 #include "migrate/qemu_migration.h"
 #include "vm/store.h"
@@ -99,28 +97,10 @@ static int prepare_source(struct migration *m, const json_t *capabilities, struc
     return 0;
 }
 
-/* The RAM that it leaves behind here may spare it the way back. Not being able to is no reason to
- * stay. */
-static void keep_ram(struct migration *m)
-{
-    CLEANUP_ERROR struct error *err = NULL;
-    if (!m->shares)
-        return;
-    struct ram_source *ram = known_pages_ram(m->vm, &err);
-    if (ram)
-        m->kept =
-            keeper_begin(m->context->keeper, m->vm->live, host_memory_of(m->vm->process.pid), ram);
-    else
-        log_warning(m->vm->name, "its RAM is not kept: %s", err->message);
-}
-
 int prepare_run(struct migration *m, struct error **err)
 {
     CLEANUP_JSON json_t *capabilities = choose_capabilities(m);
     if (write_journal(m, err) < 0 || prepare_destination(m, capabilities, err) < 0)
         return -1;
-    if (prepare_source(m, capabilities, err) < 0)
-        return -1;
-    keep_ram(m);
-    return 0;
+    return prepare_source(m, capabilities, err);
 }

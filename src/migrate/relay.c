@@ -231,6 +231,12 @@ static int turn_wait(const struct relay *relay, bool room)
     return relay->urgent || encoder_idle(relay->encoder) ? 0 : PARTIAL_MS;
 }
 
+static void note_scarce(struct relay *relay)
+{
+    LOCK_SCOPE(&relay->lock);
+    relay->status.scarce = true;
+}
+
 /* Source: what is due between two looks at QEMU. `waited`: QEMU had to, for the link's sake. */
 static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct error **err)
 {
@@ -239,6 +245,8 @@ static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct err
     if (relay_pace_look(&relay->pace, waited, encoder_emitted(relay->encoder), relay->link, &rate,
                         &scarce)) {
         encoder_link(relay->encoder, rate, scarce);
+        if (scarce)
+            note_scarce(relay);
         link_limit(relay->link, relay->post_copy ? POST_COPY_IN_FLIGHT : relay->pace.under_way_max);
     }
     if (relay->urgent && !relay->hurries) {

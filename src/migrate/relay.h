@@ -29,6 +29,7 @@ struct relay_status {
     bool complete;               /* source: QEMU closed its end and all of it is in the link */
     bool ended;                  /* END was received; source: the destination has it */
     bool failed;                 /* and will not go on */
+    bool scarce;                 /* source: the network was waited for */
     struct link_status link;     /* connections, cuts, memory */
     struct stream_counts stream; /* source: what became of it on the way */
 };

@@ -51,8 +51,8 @@ class Known(MoveCase):
     def test_coming_back(self):
         a, b = self.two_agents()
         heart = self.boot(a, cmdline=FILLED)
-        self.assertEqual(self.move(a, b)["stream"]["known"], 0)
         self.lab.limit(self.RATE)
+        self.assertEqual(self.move(a, b)["stream"]["known"], 0)
         self.assert_most_known(self.move(b, a))
         self.assert_beats_at(heart, a)
 
@@ -69,6 +69,10 @@ class Known(MoveCase):
 
 
 class Kept(MoveCase):
+    """On a network that a move has to wait for: elsewhere nothing is kept."""
+
+    RATE = "100mbit"
+
     def test_until_the_vm_is_back(self):
         a, b = self.two_agents()
         heart = self.boot(a, cmdline=FILLED)
@@ -78,6 +82,7 @@ class Kept(MoveCase):
             a.call("AbortJob", vm="vm")
             self.assertEqual(move.report()["outcome"], "aborted")
         self.assertEqual(copies(a), 0)
+        self.lab.limit(self.RATE)
         self.move(a, b, "vm", "--undefine-source")
         self.assertGreater(kept(a)["vm"], 20 * MIB)
         self.assertLess(kept(a)["vm"], 64 * MIB)  # zeros are not
@@ -95,9 +100,11 @@ class Kept(MoveCase):
         a, b = self.agents("A", "B", emulator=self.emulator, options=("--keep-ram-seconds", "1"))
         c = self.lab.agent("C", emulator=self.emulator, options=("--dedup", "off"))
         self.lab.pair(a, b, c)
-        self.boot(a)
+        self.lab.limit(self.RATE)
+        self.boot(a, cmdline=FILLED)
         self.move(a, b)
         self.await_that(lambda: copies(a) == 0, "its time was a second")
+        self.assertIn("no longer kept", a.log_tail(1 << 20))
         self.move(b, c)
         self.move(c, a)
         self.assertEqual(copies(c), 0)
