@@ -201,8 +201,10 @@ static void test_dev_kvm_is_opened_for_its_user_only(void **state)
         skip();
     if (before.st_mode & 0006)
         skip(); /* open to everyone here: nothing to do */
-    /* Mounts that would propagate, as under systemd, but in a namespace of the test's own. */
+    /* Mounts that would propagate, as under systemd, but in a namespace of the test's own, which
+     * does not hear of what others mount meanwhile. */
     assert_int_equal(unshare(CLONE_NEWNS), 0);
+    assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
     assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL), 0);
     struct fixture *fixture = *state;
     CLEANUP_FREE char *mounts = file_read("/proc/self/mountinfo", 1 << 20, NULL, NULL);
