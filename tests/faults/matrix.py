@@ -154,15 +154,16 @@ destination-cont-before  there  .      .       .         back
 destination-cont-after   there  there  .       there     crash
 """
 
-#: The same with a guest that leaves more for the end than the sockets on the way hold.
+#: The same with a guest that leaves more for the end than the sockets on the way hold. The agent takes
+#: it off QEMU also while it is held at source-continued, so that QEMU may have said "completed".
 FULL = """
-point                    kill   both   cancel  src-qemu  dst-qemu
-source-copy              back   back   back    lost      back
-source-pre-switchover    back   back   back    lost      back
-source-continued         back   back   back    lost      back
-source-commit-after      back   back   there   .         back
-source-end-after         there  there  .       there     .
-destination-owner-after  there  there  .       there     back
+point                    kill   both   cancel  src-qemu    dst-qemu
+source-copy              back   back   back    lost        back
+source-pre-switchover    back   back   back    lost        back
+source-continued         back   back   back    there|lost  back
+source-commit-after      back   back   there   .           back
+source-end-after         there  there  .       there       .
+destination-owner-after  there  there  .       there       back
 """
 
 
