@@ -44,6 +44,13 @@ static bool qemu_lives(struct migration *m)
     return m->vm->live && !m->vm->guest.gone;
 }
 
+/* QEMU 7.2 that is told to cancel in the moment in which it gives its disks away runs its guest
+ * again without taking them back; `cont` does, also for one that runs. */
+static bool disks_may_be_inactive(const struct migration *m)
+{
+    return m->stopped_ns || m->found;
+}
+
 static void resume_guest(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;
@@ -57,7 +64,7 @@ static void resume_guest(struct migration *m)
                        "restart mudanzad once it does, then `mudanza resume %s` if it is paused",
                        host, name);
     else if (qmp_execute(m->vm->qmp, "query-status", NULL, &state, &err) == 0 &&
-             !json_opt_bool(state, "running", false) &&
+             (!json_opt_bool(state, "running", false) || disks_may_be_inactive(m)) &&
              qmp_execute(m->vm->qmp, "cont", NULL, NULL, &err) < 0)
         migration_warn(m, "it stands still on %s: %s; `mudanza resume %s` tries again", host,
                        err->message, name);
