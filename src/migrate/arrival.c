@@ -188,7 +188,8 @@ int arrival_attach(struct migrate_context *context, const char *stream, const ch
 int arrival_abort(struct arrival *a, struct error **err)
 {
     LOCK_SCOPE(&a->lock);
-    if (a->owner)
+    /* With END the source has given the VM up: its question decides nothing any more (R14). */
+    if (a->owner || (a->relay && relay_status(a->relay).ended))
         return error_set(err, ERROR_STATE, "VM %s is this host's already", a->vm->name);
     a->abort_asked = true;
     fd_event_signal(a->wake_fd);
