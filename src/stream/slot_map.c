@@ -51,10 +51,13 @@ static uint64_t make_key(uint32_t block, uint64_t address)
     return (uint64_t)block << 52 ^ address / RAM_PAGE_SIZE;
 }
 
-/* Spreads a key or hash over sets and tags. */
+/* Spreads a key or hash over sets and tags: the finalizer of MurmurHash3. One multiplication is not
+ * enough, as pages come in order: in its middle bits they met in an eighth of all sets. */
 static uint64_t mix(uint64_t value)
 {
-    return value * UINT64_C(0x9e3779b97f4a7c15);
+    value = (value ^ value >> 33) * UINT64_C(0xff51afd7ed558ccd);
+    value = (value ^ value >> 33) * UINT64_C(0xc4ceb9fe1a85ec53);
+    return value ^ value >> 33;
 }
 
 static struct slot_set *set_of(struct slot_set *table, size_t sets, uint64_t mixed)
@@ -142,8 +145,13 @@ static bool holds(const struct slot_map *map, const struct slot_set *set, uint32
     return set == &table[(mixed >> 32) & (map->sets - 1)] && (entry & ~SLOT_MASK) == tag_of(mixed);
 }
 
+static bool useful(const struct slot_map *map, uint32_t entry)
+{
+    return map->facts[entry & SLOT_MASK].useful;
+}
+
 /* Enters the slot into a way of the set that is free or its own, or no longer says the truth, or
- * else into one that `slot` decides. */
+ * was of no use lately, or else into one that `slot` decides. */
 static void enter(const struct slot_map *map, struct slot_set *set, uint64_t mixed, bool hash,
                   uint32_t slot)
 {
@@ -154,6 +162,9 @@ static void enter(const struct slot_map *map, struct slot_set *set, uint64_t mix
         way = 0;
         while (way < WAYS && holds(map, set, set->ways[way], hash))
             way++;
+        if (way == WAYS)
+            for (way = 0; way < WAYS && useful(map, set->ways[way]);)
+                way++;
         if (way == WAYS)
             way = slot % WAYS;
     }
