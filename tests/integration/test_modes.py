@@ -100,7 +100,9 @@ class BareTcg(ModeCase):
 
 
 class LinuxTcg(ModeCase):
-    """The Linux guest under TCG."""
+    """The Linux guest under TCG, which takes long to boot."""
+
+    slow = True
 
     def test_qemu_7(self):
         self.two_agents(emulator=paths.QEMU_7)
