@@ -21,7 +21,9 @@ static void recover_prepared(struct migrate_context *context, struct vm *vm,
         return;
     log_info(entry->name, "its %s %s is void", entry->source ? "move to" : "arrival from",
              entry->peer_name);
-    if (!entry->source)
+    if (!entry->source && vm && vm->live && !vm->incoming) /* started here since, not by this job */
+        journal_delete(context->store, entry->job, false, err);
+    else if (!entry->source)
         arrival_resume(context, entry, err);
     else if (vm)
         migration_resume_void(context, vm, entry, err);

@@ -12,9 +12,17 @@ static const char *const state_names[] = {
 };
 
 /* A new move of a VM says that an older one, of which its record knows nothing yet, has ended: else
- * a restarted agent would undo the old one in the middle of the new one. */
+ * a restarted agent would undo the old one in the middle of the new one, or when it is over. A
+ * source still has to tell the destination; a destination has nothing more to do. */
 static int end_older(struct store *store, const struct journal_entry *entry, struct error **err)
 {
+    if (!entry->source) {
+        CLEANUP_STATEMENT sqlite3_stmt *drop = store_prepare(
+            store, err,
+            "DELETE FROM journal WHERE uuid = ? AND source = 0 AND state = ? AND job != ?", "sss",
+            entry->uuid, state_names[JOURNAL_PREPARED], entry->job);
+        return store_run(store, drop, err) < 0 ? -1 : 0;
+    }
     CLEANUP_STATEMENT sqlite3_stmt *end = store_prepare(
         store, err,
         "UPDATE journal SET state = ? WHERE uuid = ? AND source = 1 AND "
@@ -39,7 +47,7 @@ int journal_put(struct store *store, const struct journal_entry *entry, struct e
     LOCK_SCOPE(&store->lock);
     if (store_make_room(store, strlen(options), 1, err) < 0 || store_begin(store, err) < 0)
         return error_prefix(err, "journal of VM %s", entry->name);
-    int result = entry->source ? end_older(store, entry, err) : 0;
+    int result = end_older(store, entry, err);
     if (result == 0)
         result = insert(store, entry, options, err);
     return store_end(store, result, err) < 0 ? error_prefix(err, "journal of VM %s", entry->name)

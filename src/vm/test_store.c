@@ -150,6 +150,10 @@ static void test_a_new_move_ends_the_older_one(void **state)
     assert_int_equal(journal_find(scene->store, UUID_A, true, &found, NULL), 1);
     assert_int_equal(found.state, JOURNAL_PREPARED);
     journal_entry_clear(&found);
+    entry.source = false;
+    assert_int_equal(journal_put(scene->store, &entry, NULL), 0);
+    assert_int_equal(journal_put(scene->store, &entry, NULL), -1); /* not by itself */
+    assert_int_equal(journal_find(scene->store, JOB, false, &found, NULL), 0);
 }
 
 static void test_journal_moves_only_the_way_it_may(void **state)
