@@ -10,7 +10,7 @@
 #define LARGE ((int)2 * BLOCK_SIZE_MAX)
 /* A block may be larger than it must be by this part. */
 #define LITTLE 16
-/* Kept at the end of a heap: as much as a link holds. */
+/* Kept at the end of each of malloc's heaps while moves run: as much as a link holds. */
 #define KEPT (64 * 1024 * 1024)
 
 struct block *block_new(uint8_t kind, uint32_t size)

@@ -509,7 +509,7 @@ struct link_status link_status(struct link *link)
         .queued = outbox_bytes(&link->out),
         .memory_peak = link->memory_peak,
         .rate = link->rate,
-        .network_ns = link->alive ? link->network_ns / link->alive : 0,
+        .network_ns = link->network_ns,
         .failed = link->error != NULL,
     };
 }

@@ -84,7 +84,7 @@ struct link_status {
     size_t queued;              /* bytes queued or unacknowledged */
     size_t memory_peak;         /* bytes in both directions */
     uint64_t rate;              /* acknowledged bytes per second, lately */
-    int64_t network_ns;         /* how long each waited for the network to take more */
+    int64_t network_ns;         /* how long connections waited for the network, on average */
     bool failed;
 };
 struct link_status link_status(struct link *link);

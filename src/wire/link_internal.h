@@ -54,7 +54,7 @@ struct link {
     unsigned wake_next; /* where to look for an idle thread first */
     unsigned alive, cuts;
     int64_t lost_since_ns, rtt_ns;
-    int64_t network_ns; /* what all connections ever waited for the network */
+    int64_t network_ns; /* what the connections waited for the network, on average */
     int64_t connect_ns; /* how long the first connection took to make */
     uint64_t wire_out, wire_in;
     size_t memory_peak;

@@ -263,6 +263,8 @@ static int take_small(struct connection *c, struct error **err)
         c->pong = c->frame.number;
         return 0;
     case FRAME_PONG:
+        if (c->frame.number > (uint64_t)c->pinged_ns)
+            return error_set(err, ERROR_CORRUPT, "an answer to a heartbeat that was not sent");
         c->link->rtt_ns = clock_now_ns() - (int64_t)c->frame.number;
         return 0;
     case FRAME_LOST:
@@ -344,8 +346,8 @@ static void count_wait(struct connection *c, int64_t since_ns)
     int64_t network_ns = clock_now_ns() - since_ns - (peer_ns - c->peer_ns);
     c->peer_ns = peer_ns;
     LOCK_SCOPE(&c->link->lock);
-    if (network_ns > 0)
-        c->link->network_ns += network_ns;
+    if (network_ns > 0 && c->link->alive)
+        c->link->network_ns += network_ns / c->link->alive;
 }
 
 static int wait_turn(struct connection *c, short want, bool more, struct error **err)
