@@ -86,9 +86,8 @@ static bool post_copy_due(const struct migration *m)
 }
 
 /* The RAM that it leaves behind here may spare it the way back. That pays where the network, or
- * --bandwidth, is what a move waits for, unless what is known there spares it that; elsewhere
- * copying would take from this move what it may bring the next. Not
- * being able to is no reason to stay. */
+ * --bandwidth, is what a move waits for, or would be but for what is known there; elsewhere copying
+ * would take from this move what it may bring the next. Not being able to is no reason to stay. */
 static void keep_ram(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;

@@ -6,9 +6,8 @@
  * saves, whichever is less. Both are measured as the move goes on: the speed and ratio of a codec
  * whenever it is used, the link's rate while it is the link that everything waits for. A link that
  * is used and keeps up is believed to be faster than it was measured, little by little, so that the
- * choice follows a link that gets faster, too. At first a link
- * is taken for one of 1 Gbit/s; as long as it is never waited for, it is believed to be faster very
- * soon.
+ * choice follows a link that gets faster, too. At first a link is taken for one of 10 Gbit/s, and
+ * nothing is compressed until it was waited for.
  */
 #ifndef STREAM_CHOOSER_H
 #define STREAM_CHOOSER_H

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/clock.h"
+#include "base/log.h"
 #include "stream/page_hash.h"
 
 #define CHUNK_SIZE ((size_t)RAM_SOURCE_CHUNK_PAGES * PAGE_SIZE_BYTES)
@@ -83,21 +84,20 @@ static void copy_chunks(struct kept_ram *kept, int64_t deadline_ns)
     }
 }
 
-/* The guest, and whoever moves it, come first: only what no other thread wants of a processor is
- * this one's. */
 static void *copy_thread(void *argument)
 {
-    const struct sched_param none = {0};
-    pthread_setschedparam(pthread_self(), SCHED_IDLE, &none);
     copy_chunks(argument, DEADLINE_NEVER);
     return NULL;
 }
 
-/* Its end is waited for. */
-static void hurry(const struct kept_ram *kept)
+/* The guest, and whoever moves it, come first: only what no other thread wants of a processor is
+ * the copying thread's, until its end is waited for. The way back needs RLIMIT_NICE. */
+static void set_policy(const struct kept_ram *kept, int policy)
 {
     const struct sched_param none = {0};
-    pthread_setschedparam(kept->thread, SCHED_OTHER, &none);
+    int failed = pthread_setschedparam(kept->thread, policy, &none);
+    if (failed)
+        log_debug(NULL, "priority of the thread that keeps RAM: %s", strerror(failed));
 }
 
 static int start(struct kept_ram *kept, struct error **err)
@@ -106,8 +106,10 @@ static int start(struct kept_ram *kept, struct error **err)
     if (kept->fd < 0)
         return error_errno(err, errno, "memfd");
     int failed = pthread_create(&kept->thread, NULL, copy_thread, kept);
-    if (!failed)
+    if (!failed) {
+        set_policy(kept, SCHED_IDLE);
         return 0;
+    }
     close(kept->fd);
     return error_errno(err, failed, "thread");
 }
@@ -134,7 +136,7 @@ struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct 
 
 void kept_ram_finish(struct kept_ram *kept, int64_t deadline_ns)
 {
-    hurry(kept);
+    set_policy(kept, SCHED_OTHER);
     copy_chunks(kept, deadline_ns);
     atomic_store(&kept->stop, true);
 }
@@ -152,7 +154,7 @@ void kept_ram_put(struct kept_ram *kept)
     if (!kept || atomic_fetch_sub(&kept->references, 1) > 1)
         return;
     atomic_store(&kept->stop, true);
-    hurry(kept);
+    set_policy(kept, SCHED_OTHER);
     pthread_join(kept->thread, NULL);
     close(kept->fd);
     ram_source_free(kept->from);

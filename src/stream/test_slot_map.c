@@ -59,12 +59,14 @@ static void test_a_whole_guest_is_found_again(void **state)
     struct error *err = NULL;
     assert_ok(slots_init(&slots, COUNT, &err), err);
     struct slot_map *map = slot_map_new(&slots);
-    for (uint64_t i = 0; i < COUNT; i++)
-        keep(&slots, map, i);
+    for (uint64_t i = 0; i < COUNT; i++) { /* without contents, which would be 600 MB */
+        assert_int_equal(slot_map_take(map, 0, i * RAM_PAGE_SIZE), slots.used);
+        slots.used++;
+    }
     unsigned lost = 0;
     for (uint64_t i = 0; i < COUNT; i++)
-        lost += slot_map_find(map, 0, i * RAM_PAGE_SIZE) == SLOT_NONE || find_content(map, i) != i;
-    assert_true(lost < COUNT / 100);
+        lost += slot_map_find(map, 0, i * RAM_PAGE_SIZE) == SLOT_NONE;
+    assert_true(lost < COUNT / 1000);
     slot_map_free(map);
     slots_clear(&slots);
 }
@@ -87,7 +89,7 @@ static void test_useful_slots_stay(void **state)
         for (uint64_t i = 0; i < COUNT - HOT - 10; i++)
             keep(&slots, map, round * 1000 + i);
     }
-    assert_true(lost < HOT); /* a set that overflows may cost one its entry, for good here */
+    assert_true(lost < 2 * 50); /* a set that overflows may cost one its entry, for good here */
     assert_int_equal(slot_map_find(map, 0, (uint64_t)1000 * RAM_PAGE_SIZE), SLOT_NONE);
     assert_int_equal(find_content(map, 1000), SLOT_NONE);
     slot_map_free(map);

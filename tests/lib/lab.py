@@ -88,7 +88,9 @@ class Host:
         machine may stand still at any time. A guest that speaks a byte a datagram, from two threads
         of its QEMU, was heard to stammer.
         """
-        every = f"{(1 << os.cpu_count()) - 1:x}"
+        mask = (1 << os.cpu_count()) - 1
+        every = ",".join(f"{mask >> at & 0xffffffff:08x}"
+                         for at in reversed(range(0, mask.bit_length(), 32)))
         queue = "/sys/class/net/{}/queues/rx-0/rps_cpus"
         for namespace, device in ((self.namespace, "eth0"), (self.lab.switch, f"p{self.name}")):
             sandbox.ip("netns", "exec", namespace, "tee", queue.format(device), text=every)

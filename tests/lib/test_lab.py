@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 import textwrap
+import time
 import unittest
 
 from . import paths, sandbox
@@ -87,8 +88,11 @@ class Network(unittest.TestCase):
         self.addCleanup(asked.wait)
         self.addCleanup(guest.wait)
         self.addCleanup(self.lab.close)
+        deadline = time.monotonic() + 60
         while len(host.qemus()) < 2:  # exec may not have come yet
             self.assertEqual((asked.poll(), guest.poll()), (None, None))
+            self.assertLess(time.monotonic(), deadline)
+            time.sleep(0.05)
         self.assertEqual(host.probes(), [asked.pid])
 
     def test_errors_inside_come_out(self):
