@@ -275,9 +275,10 @@ static void void_thread(void *argument)
     struct migration *m = argument;
     CLEANUP_ERROR struct error *why = NULL;
     migration_enter(m, PHASE_COPY);
-    error_set(&why, ERROR_STATE, "the agent of %s ended in the middle of it; the VM stays there",
-              m->context->host_name);
-    error_hint(&why, "move it again");
+    bool lives = vm_state(m->vm) != VM_SHUT_OFF;
+    error_set(&why, ERROR_STATE, "the agent of %s ended in the middle of it; the VM %s",
+              m->context->host_name, lives ? "stays there" : "has ended there, too");
+    error_hint(&why, lives ? "move it again" : "start it again");
     migration_rollback(m);
     finish(m, -1, why);
     migration_put(m);

@@ -63,8 +63,8 @@ static void resume_guest(struct migration *m)
                        "its QEMU on %s does not answer, so that the guest may stand still there; "
                        "restart mudanzad once it does, then `mudanza resume %s` if it is paused",
                        host, name);
-    else if (qmp_execute(m->vm->qmp, "query-status", NULL, &state, &err) == 0 &&
-             (!json_opt_bool(state, "running", false) || disks_may_be_inactive(m)) &&
+    else if ((qmp_execute(m->vm->qmp, "query-status", NULL, &state, NULL) < 0 ||
+              !json_opt_bool(state, "running", false) || disks_may_be_inactive(m)) &&
              qmp_execute(m->vm->qmp, "cont", NULL, NULL, &err) < 0)
         migration_warn(m, "it stands still on %s: %s; `mudanza resume %s` tries again", host,
                        err->message, name);
