@@ -96,7 +96,7 @@ static void set_policy(const struct kept_ram *kept, int policy)
 {
     const struct sched_param none = {0};
     int failed = pthread_setschedparam(kept->thread, policy, &none);
-    if (failed)
+    if (failed && failed != ESRCH) /* else it has ended */
         log_debug(NULL, "priority of the thread that keeps RAM: %s", strerror(failed));
 }
 

@@ -7,6 +7,7 @@ and RESUME with the time that QEMU gives it. All QEMUs share one machine's clock
 no gaps in which two could have run unseen, as samples would.
 """
 
+import contextlib
 import json
 import socket
 import threading
@@ -39,6 +40,9 @@ class Session:
         self._socket.connect(str(path))
         self._thread = threading.Thread(target=self._follow, daemon=True)
         self._thread.start()
+
+    def __str__(self):
+        return f"QEMU {self.pid} on {self.host}"
 
     def _follow(self):
         try:
@@ -100,7 +104,7 @@ class Session:
                 return self._answers[number]["running"]
             if not self.alive:
                 return False
-        raise TimeoutError(f"QEMU {self.pid} on {self.host} does not answer; its threads wait in "
+        raise TimeoutError(f"{self} does not answer; its threads wait in "
                            f"{_waits(self.pid)}")
 
     def close(self):
@@ -139,16 +143,20 @@ class Oracle:
     def _watch(self):
         while not self._stop.wait(LOOK_S):
             for path in self.folder.glob("*/*"):
-                if path.name not in self._seen:
-                    self._try(path)
+                with contextlib.suppress(FileNotFoundError):
+                    # A process's number comes again on a busy machine; a socket's file is a new one.
+                    status = path.stat()
+                    key = (path, status.st_ino, status.st_ctime_ns)
+                    if key not in self._seen:
+                        self._try(path, key)
 
-    def _try(self, path):
+    def _try(self, path, key):
         try:
             self.sessions.append(Session(path.parent.name, path))
         except (ConnectionRefusedError, FileNotFoundError):
-            if (path.parent / path.name).exists() and _alive(int(path.name)):
+            if path.exists() and _alive(int(path.name)):
                 return  # bound, but not listening yet: look again
-        self._seen.add(path.name)
+        self._seen.add(key)
 
     def _guests(self):
         return [session for session in list(self.sessions) if session.uuid not in (None, NOBODY)]
@@ -162,20 +170,20 @@ class Oracle:
 
     def violations(self):
         """Two that ran at the same time, and copies that ran again after a newer one had run."""
-        runs = sorted((begin, end, session.uuid, session.host, session.pid)
-                      for session in self._guests() for begin, end in session.runs)
+        runs = sorted(((begin, end, session) for session in self._guests()
+                       for begin, end in session.runs), key=lambda run: run[0])
         found = []
-        for uuid in {run[2] for run in runs}:
+        for uuid in {session.uuid for _, _, session in runs}:
             passed = []
             latest = None
-            for begin, end, _, host, pid in (run for run in runs if run[2] == uuid):
-                if latest and latest[1] != pid and (latest[0] is None or latest[0] > begin):
-                    found.append(f"QEMU {pid} on {host} ran while {latest[1]} on {latest[2]} did")
-                if pid in passed:
-                    found.append(f"QEMU {pid} on {host}, an old copy, ran again")
-                if latest and latest[1] != pid:
+            for begin, end, session in (run for run in runs if run[2].uuid == uuid):
+                if latest and latest[1] is not session:
+                    if latest[0] is None or latest[0] > begin:
+                        found.append(f"{session} ran while {latest[1]} did")
                     passed.append(latest[1])
-                latest = (end, pid, host)
+                if session in passed:
+                    found.append(f"{session}, an old copy, ran again")
+                latest = (end, session)
         return found
 
     def close(self):
