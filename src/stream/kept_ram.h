@@ -14,8 +14,8 @@
 
 struct kept_ram;
 
-/* Begins to copy in a thread that gets idle time only, at most `limit` bytes. Takes `from` over, also on
- * error. The caller has a reference (kept_ram_put). */
+/* Begins to copy in a thread that gets idle time only, at most `limit` bytes. Takes `from` over,
+ * also on error. The caller has a reference (kept_ram_put). */
 struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct error **err);
 /* Has the calling thread help until all is copied or the deadline has passed; then copying is over.
  * What was copied stays. */
