@@ -163,7 +163,7 @@ int encoder_open(struct encoder *encoder, struct error **err)
     bool raw = codec == STREAM_CODEC_NONE && !reduce && !dictionary_pays(encoder);
     struct window *window = malloc(sizeof(*window));
     struct block *block =
-        raw ? block_new(STREAM_RAW, STREAM_RAW_MAX) : pipeline_window(encoder->pipeline);
+        raw ? block_new(STREAM_RAW, RAW_SIZE) : pipeline_window(encoder->pipeline);
     if (!window || !block) {
         free(window);
         free(block);
@@ -209,7 +209,7 @@ static int put_window(struct encoder *encoder, struct window *window, struct err
     struct block *block = STEAL(window->block);
     int status;
     if (window->raw) {
-        status = pipeline_put(encoder->pipeline, block_fit(block, STREAM_RAW_MAX), err);
+        status = pipeline_put(encoder->pipeline, block_fit(block, RAW_SIZE), err);
     } else {
         block->size = STREAM_WINDOW_HEADER_SIZE + window->header.payload + window->header.control;
         status = pipeline_put_window(encoder->pipeline, block, &window->header, err);

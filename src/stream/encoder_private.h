@@ -11,6 +11,12 @@
 #include "stream/ram_parser.h"
 #include "stream/slot_map.h"
 
+/* Bytes of a raw block. Each stage of the way, from QEMU to QEMU, takes a whole block before it
+ * passes it on, and only so much may be under way: with blocks of 1 MiB the stages waited for each
+ * other. */
+#define RAW_SIZE ((size_t)256 * 1024)
+_Static_assert(RAW_SIZE <= STREAM_RAW_MAX, "the decoder takes it");
+
 /* A window that is being filled, or that waits to be put into the pipeline. */
 struct window {
     struct window *next;

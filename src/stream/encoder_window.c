@@ -27,7 +27,7 @@ _Static_assert(ENCODER_WINDOW_PAGES <= STREAM_WINDOW_PAGES_MAX, "a window holds 
 
 static size_t raw_room(const struct encoder *encoder)
 {
-    return STREAM_RAW_MAX - encoder->open->block->size;
+    return RAW_SIZE - encoder->open->block->size;
 }
 
 static void raw_put(struct encoder *encoder, const uint8_t *bytes, size_t size)
