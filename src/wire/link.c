@@ -363,18 +363,12 @@ static bool fits(const struct link *link, const struct block *block)
            (!held || held + block->size + QUEUE_OVERHEAD <= link->options.memory_limit);
 }
 
-static int give_error(const struct link *link, struct error **err)
-{
-    error_set(err, link->error->kind, "%s", link->error->message);
-    return link->error->hint ? error_hint(err, "%s", link->error->hint) : -1;
-}
-
 /* 1: it is queued. 0: there is no room. -1: the link has failed. */
 static int try_send(struct link *link, struct block *block, struct error **err)
 {
     LOCK_SCOPE(&link->lock);
     if (link->error)
-        return give_error(link, err);
+        return error_copy(err, link->error);
     if (!fits(link, block))
         return 0;
     outbox_push(&link->out, block);
@@ -402,7 +396,7 @@ int link_flush(struct link *link, int cancel_fd, int64_t deadline_ns, struct err
         fd_event_clear(link->flush_fd);
         pthread_mutex_lock(&link->lock);
         bool done = link->out.acked == link->out.next;
-        int failed = !done && link->error ? give_error(link, err) : 0;
+        int failed = !done && link->error ? error_copy(err, link->error) : 0;
         pthread_mutex_unlock(&link->lock);
         if (done || failed < 0)
             return failed;
@@ -434,7 +428,7 @@ static int try_receive(struct link *link, struct block **block, struct error **e
     LOCK_SCOPE(&link->lock);
     if (!inbox_ready(&link->in)) {
         if (link->error)
-            return give_error(link, err);
+            return error_copy(err, link->error);
         fd_event_clear(link->receive_fd);
         return 0;
     }
@@ -518,7 +512,7 @@ int link_error(struct link *link, struct error **err)
 {
     LOCK_SCOPE(&link->lock);
     if (link->error)
-        return give_error(link, err);
+        return error_copy(err, link->error);
     return link->trouble && !link->alive
                ? error_set(err, link->trouble->kind, "%s", link->trouble->message)
                : 0;
