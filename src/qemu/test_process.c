@@ -20,45 +20,6 @@
 #include "qemu/process.h"
 #include "qemu/testing.h"
 
-struct fixture {
-    char *directory, *log;
-    struct process_id id;
-};
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof(*fixture));
-    fixture->directory = testing_directory();
-    fixture->log = text_format("%s/log", fixture->directory);
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    if (fixture->id.pid)
-        process_end(&fixture->id, 0, NULL);
-    testing_directory_remove(fixture->directory);
-    free(fixture->log);
-    free(fixture);
-    return 0;
-}
-
-/* Runs a shell script as `user` and leaves its identity in the fixture. */
-static int start_script(struct fixture *fixture, const char *script, const char *user,
-                        bool need_kvm, const int *fds, size_t n_fds, struct error **err)
-{
-    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
-    const struct process_start start = {.argv = (char *const *)(uintptr_t)argv,
-                                        .user = user,
-                                        .log_path = fixture->log,
-                                        .keep_fds = fds,
-                                        .n_keep_fds = n_fds,
-                                        .need_kvm = need_kvm};
-    return process_start(&start, &fixture->id, err);
-}
-
 static void wait_gone(const struct process_id *id)
 {
     CLEANUP_ERROR struct error *err = NULL;
@@ -70,20 +31,20 @@ static void wait_gone(const struct process_id *id)
 }
 
 /* The whole output of a script that runs to its end. */
-static char *script_output(struct fixture *fixture, const char *script, const char *user,
+static char *script_output(struct testing_script *fixture, const char *script, const char *user,
                            bool need_kvm)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    assert_ok(start_script(fixture, script, user, need_kvm, NULL, 0, &err), err);
+    assert_ok(testing_script_start(fixture, script, user, need_kvm, NULL, 0, &err), err);
     wait_gone(&fixture->id);
     return process_log_tail(fixture->log);
 }
 
 static void test_it_is_no_child_of_ours_and_leads_no_session(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_ERROR struct error *err = NULL;
-    assert_ok(start_script(fixture, "exec sleep 1000", NULL, false, NULL, 0, &err), err);
+    assert_ok(testing_script_start(fixture, "exec sleep 1000", NULL, false, NULL, 0, &err), err);
     assert_int_equal(waitpid(fixture->id.pid, NULL, WNOHANG), -1);
     assert_int_equal(errno, ECHILD);
     assert_int_not_equal(getsid(fixture->id.pid), getsid(0));
@@ -104,13 +65,13 @@ static void test_it_is_no_child_of_ours_and_leads_no_session(void **state)
 
 static void test_one_that_ignores_sigterm_is_killed(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_ERROR struct error *err = NULL;
     int ready[2];
     char byte;
     assert_int_equal(pipe2(ready, O_CLOEXEC), 0);
     CLEANUP_FREE char *script = text_format("trap '' TERM; echo >&%d; exec sleep 1000", ready[1]);
-    assert_ok(start_script(fixture, script, NULL, false, &ready[1], 1, &err), err);
+    assert_ok(testing_script_start(fixture, script, NULL, false, &ready[1], 1, &err), err);
     assert_ok(fd_read_full(ready[0], &byte, 1, &err), err);
     assert_ok(process_end(&fixture->id, 10, &err), err);
     wait_gone(&fixture->id);
@@ -120,7 +81,7 @@ static void test_one_that_ignores_sigterm_is_killed(void **state)
 
 static void test_only_the_listed_descriptors_are_inherited(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_CLOSE int null = open("/dev/null", O_RDONLY | O_CLOEXEC);
     CLEANUP_CLOSE int leak = fcntl(null, F_DUPFD, 20); /* deliberately not close-on-exec */
@@ -128,8 +89,8 @@ static void test_only_the_listed_descriptors_are_inherited(void **state)
     CLEANUP_CLOSE int second = fcntl(null, F_DUPFD_CLOEXEC, 50);
     const int fds[] = {kept, second};
     assert_true(leak >= 20 && kept >= 100 && second >= 50);
-    assert_ok(start_script(fixture, "for f in /proc/$$/fd/*; do echo ${f##*/}; done", NULL, false,
-                           fds, 2, &err),
+    assert_ok(testing_script_start(fixture, "for f in /proc/$$/fd/*; do echo ${f##*/}; done", NULL,
+                                   false, fds, 2, &err),
               err);
     wait_gone(&fixture->id);
     CLEANUP_FREE char *log = process_log_tail(fixture->log);
@@ -140,7 +101,7 @@ static void test_only_the_listed_descriptors_are_inherited(void **state)
 
 static void test_failures_say_what_failed(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_ERROR struct error *err = NULL;
     const char *const argv[] = {"/nonexistent/qemu", NULL};
     struct process_start start = {.argv = (char *const *)(uintptr_t)argv, .log_path = fixture->log};
@@ -164,7 +125,7 @@ static void test_failures_say_what_failed(void **state)
 
 static void test_the_log_is_private_and_its_tail_starts_with_a_whole_line(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_FREE char *tail = script_output(
         fixture, "i=1000; while [ $i -lt 2000 ]; do echo line $i; i=$((i+1)); done", NULL, false);
     struct stat log;
@@ -181,7 +142,7 @@ static void test_user_groups_and_privileges_are_dropped(void **state)
 {
     if (geteuid() != 0)
         skip();
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_FREE char *log = script_output(
         fixture, "grep -E '^(Uid|Groups|NoNewPrivs|CapEff|SigBlk|SigIgn)' /proc/self/status; umask",
         "nobody", false);
@@ -206,7 +167,7 @@ static void test_dev_kvm_is_opened_for_its_user_only(void **state)
     assert_int_equal(unshare(CLONE_NEWNS), 0);
     assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL), 0);
     assert_int_equal(mount(NULL, "/", NULL, MS_REC | MS_SHARED, NULL), 0);
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_FREE char *mounts = file_read("/proc/self/mountinfo", 1 << 20, NULL, NULL);
     CLEANUP_FREE char *log = script_output(
         fixture, "exec 9<>/dev/kvm && echo opened; stat -c %a:%U /dev/kvm; ls -d /tmp", "nobody",
@@ -222,7 +183,7 @@ static void test_dev_kvm_is_opened_for_its_user_only(void **state)
 
 static void test_qemu_starts_and_ends(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     if (!testing_emulator())
         skip();
     struct testing_qemu qemu;
@@ -240,7 +201,8 @@ static void test_qemu_starts_and_ends(void **state)
 int main(void)
 {
     signal(SIGPIPE, SIG_IGN); /* as the agent does; a child must not inherit it */
-#define PROCESS_TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define PROCESS_TEST(name)                                                                         \
+    cmocka_unit_test_setup_teardown(name, testing_script_set_up, testing_script_tear_down)
     const struct CMUnitTest tests[] = {
         PROCESS_TEST(test_it_is_no_child_of_ours_and_leads_no_session),
         PROCESS_TEST(test_one_that_ignores_sigterm_is_killed),

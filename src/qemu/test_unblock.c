@@ -21,41 +21,11 @@
 /* More than a socket takes, however large its buffer may be. */
 #define MUCH "33554432"
 
-struct fixture {
-    char *directory, *log;
-    struct process_id id; /* in QEMU's place */
-};
-
-static int set_up(void **state)
-{
-    struct fixture *fixture = calloc(1, sizeof(*fixture));
-    fixture->directory = testing_directory();
-    fixture->log = text_format("%s/log", fixture->directory);
-    *state = fixture;
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct fixture *fixture = *state;
-    if (fixture->id.pid)
-        process_end(&fixture->id, 0, NULL);
-    testing_directory_remove(fixture->directory);
-    free(fixture->log);
-    free(fixture);
-    return 0;
-}
-
 /* A process that has `fds` under their numbers, and does what `script` says. */
-static void start(struct fixture *fixture, const char *script, const int *fds, size_t n_fds)
+static void start(struct testing_script *fixture, const char *script, const int *fds, size_t n_fds)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    const char *const argv[] = {"/bin/sh", "-c", script, NULL};
-    const struct process_start start = {.argv = (char *const *)(uintptr_t)argv,
-                                        .log_path = fixture->log,
-                                        .keep_fds = fds,
-                                        .n_keep_fds = n_fds};
-    assert_ok(process_start(&start, &fixture->id, &err), err);
+    assert_ok(testing_script_start(fixture, script, NULL, false, fds, n_fds, &err), err);
 }
 
 static void make_pair(int pair[2])
@@ -72,7 +42,7 @@ static int unread(int fd)
 
 static void test_who_stands_in_a_write_gets_through(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_ERROR struct error *err = NULL;
     int stream[2], done[2];
     make_pair(stream);
@@ -116,7 +86,7 @@ static void connect_named(const char *path, int *listener, int *client, int *ser
 /* A monitor's client, a device's helper, a log: what they have said is for the process itself. */
 static void test_what_others_said_stays(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     CLEANUP_FREE char *path = text_format("%s/socket", fixture->directory);
     int listener, client, server, pipe_ends[2], empty[2];
     connect_named(path, &listener, &client, &server);
@@ -138,7 +108,7 @@ static void test_what_others_said_stays(void **state)
 
 static void test_another_process_of_its_number_is_not_touched(void **state)
 {
-    struct fixture *fixture = *state;
+    struct testing_script *fixture = *state;
     int stream[2];
     make_pair(stream);
     assert_int_equal(write(stream[0], "bytes", 5), 5);
@@ -156,10 +126,12 @@ static void test_another_process_of_its_number_is_not_touched(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(test_who_stands_in_a_write_gets_through, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_what_others_said_stays, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(test_another_process_of_its_number_is_not_touched, set_up,
-                                        tear_down),
+        cmocka_unit_test_setup_teardown(test_who_stands_in_a_write_gets_through,
+                                        testing_script_set_up, testing_script_tear_down),
+        cmocka_unit_test_setup_teardown(test_what_others_said_stays, testing_script_set_up,
+                                        testing_script_tear_down),
+        cmocka_unit_test_setup_teardown(test_another_process_of_its_number_is_not_touched,
+                                        testing_script_set_up, testing_script_tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

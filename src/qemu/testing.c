@@ -84,3 +84,36 @@ void testing_stop(struct testing_qemu *qemu)
     free(qemu->log_path);
     *qemu = (struct testing_qemu){0};
 }
+
+int testing_script_set_up(void **state)
+{
+    struct testing_script *script = calloc(1, sizeof(*script));
+    script->directory = testing_directory();
+    script->log = text_format("%s/log", script->directory);
+    *state = script;
+    return 0;
+}
+
+int testing_script_tear_down(void **state)
+{
+    struct testing_script *script = *state;
+    if (script->id.pid)
+        process_end(&script->id, 0, NULL);
+    testing_directory_remove(script->directory);
+    free(script->log);
+    free(script);
+    return 0;
+}
+
+int testing_script_start(struct testing_script *script, const char *text, const char *user,
+                         bool need_kvm, const int *fds, size_t n_fds, struct error **err)
+{
+    const char *const argv[] = {"/bin/sh", "-c", text, NULL};
+    const struct process_start start = {.argv = (char *const *)(uintptr_t)argv,
+                                        .user = user,
+                                        .log_path = script->log,
+                                        .keep_fds = fds,
+                                        .n_keep_fds = n_fds,
+                                        .need_kvm = need_kvm};
+    return process_start(&start, &script->id, err);
+}

@@ -30,4 +30,17 @@ void testing_start(struct testing_qemu *qemu, const char *directory, const char 
 /* Ends it, if it runs. */
 void testing_stop(struct testing_qemu *qemu);
 
+/* A process that does what a shell script says, in QEMU's place. */
+struct testing_script {
+    char *directory, *log;
+    struct process_id id; /* pid 0: none was started */
+};
+
+/* cmocka's setup and teardown; the latter ends the process. */
+int testing_script_set_up(void **state);
+int testing_script_tear_down(void **state);
+/* Starts it as `user` (NULL: ours) with `fds` under their numbers. As process_start. */
+int testing_script_start(struct testing_script *script, const char *text, const char *user,
+                         bool need_kvm, const int *fds, size_t n_fds, struct error **err);
+
 #endif

@@ -102,11 +102,11 @@ static void test_hosts_by_name_and_by_key(void **state)
     assert_int_equal(err->kind, ERROR_NOT_FOUND);
 }
 
-static int put_job(struct scene *scene, bool source)
+static int put_prepared(struct scene *scene, const char *job, const char *uuid, bool source)
 {
     CLEANUP_JSON json_t *options = json_pack("{s:b}", "undefine_source", true);
-    const struct journal_entry entry = {.job = (char *)JOB,
-                                        .uuid = (char *)UUID_A,
+    const struct journal_entry entry = {.job = (char *)job,
+                                        .uuid = (char *)uuid,
                                         .name = (char *)"web",
                                         .source = source,
                                         .peer_fingerprint = (char *)"SHA256:x",
@@ -114,6 +114,11 @@ static int put_job(struct scene *scene, bool source)
                                         .state = JOURNAL_PREPARED,
                                         .options = options};
     return journal_put(scene->store, &entry, NULL);
+}
+
+static int put_job(struct scene *scene, bool source)
+{
+    return put_prepared(scene, JOB, UUID_A, source);
 }
 
 static void check_state(struct scene *scene, bool source, enum journal_state state)
@@ -130,29 +135,17 @@ static void test_a_new_move_ends_the_older_one(void **state)
     struct scene *scene = *state;
     assert_int_equal(put_job(scene, true), 0);
     assert_int_equal(put_job(scene, false), 0);
-    CLEANUP_JSON json_t *options = json_object();
-    struct journal_entry entry = {.job = (char *)UUID_B,
-                                  .uuid = (char *)UUID_B,
-                                  .name = (char *)"db",
-                                  .source = true,
-                                  .peer_fingerprint = (char *)"SHA256:x",
-                                  .peer_name = (char *)"b",
-                                  .state = JOURNAL_PREPARED,
-                                  .options = options};
-    assert_int_equal(journal_put(scene->store, &entry, NULL), 0);
+    assert_int_equal(put_prepared(scene, UUID_B, UUID_B, true), 0);
     check_state(scene, true, JOURNAL_PREPARED); /* that was another VM's */
-    entry.job = (char *)UUID_A;
-    entry.uuid = (char *)UUID_A;
-    assert_int_equal(journal_put(scene->store, &entry, NULL), 0);
+    assert_int_equal(put_prepared(scene, UUID_A, UUID_A, true), 0);
     check_state(scene, true, JOURNAL_ABORTED);
     check_state(scene, false, JOURNAL_PREPARED);
     struct journal_entry found;
     assert_int_equal(journal_find(scene->store, UUID_A, true, &found, NULL), 1);
     assert_int_equal(found.state, JOURNAL_PREPARED);
     journal_entry_clear(&found);
-    entry.source = false;
-    assert_int_equal(journal_put(scene->store, &entry, NULL), 0);
-    assert_int_equal(journal_put(scene->store, &entry, NULL), -1); /* not by itself */
+    assert_int_equal(put_prepared(scene, UUID_A, UUID_A, false), 0);
+    assert_int_equal(put_prepared(scene, UUID_A, UUID_A, false), -1); /* not by itself */
     assert_int_equal(journal_find(scene->store, JOB, false, &found, NULL), 0);
 }
 
