@@ -322,6 +322,11 @@ int encoder_flush(struct encoder *encoder, struct error **err)
     return pipeline_drain(encoder->pipeline, err);
 }
 
+const uint8_t *encoder_held(const struct encoder *encoder, size_t *size)
+{
+    return ram_parser_held(encoder->parser, size);
+}
+
 int encoder_finish(struct encoder *encoder, struct error **err)
 {
     if (ram_parser_finish(encoder->parser, encoder_window_token, encoder, err) < 0)

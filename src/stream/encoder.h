@@ -52,6 +52,8 @@ int encoder_push(struct encoder *encoder, struct error **err);
 /* Everything written so far has left when this returns, but for the beginning of a record whose
  * rest has not come. Offers that are not answered yet are given up. */
 int encoder_flush(struct encoder *encoder, struct error **err);
+/* That beginning, which is still inside; borrowed until the next call. */
+const uint8_t *encoder_held(const struct encoder *encoder, size_t *size);
 /* The stream has ended: the same without an exception. */
 int encoder_finish(struct encoder *encoder, struct error **err);
 

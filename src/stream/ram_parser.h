@@ -52,6 +52,9 @@ void ram_parser_free(struct ram_parser *parser);
 int ram_parser_feed(struct ram_parser *parser, const uint8_t *bytes, size_t size,
                     ram_token_fn *token, void *context, struct error **err);
 
+/* What is held: borrowed until the next call. */
+const uint8_t *ram_parser_held(const struct ram_parser *parser, size_t *size);
+
 /* The stream has ended: hands out what is held, if it ended in the middle of something. Feeding
  * goes on as RAM_OTHER only, when something was held. */
 int ram_parser_finish(struct ram_parser *parser, ram_token_fn *token, void *context,
