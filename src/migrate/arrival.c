@@ -210,29 +210,6 @@ int arrival_await_stored(struct arrival *a, struct error **err)
     return error_copy(err, a->store_error);
 }
 
-int arrival_recover(struct arrival *a, const char *stream, bool gone, const char **answer,
-                    struct error **err)
-{
-    struct arrival_recover *recover = &a->recover;
-    LOCK_SCOPE(&a->lock);
-    if (!a->running || !a->post_copy)
-        return error_set(err, ERROR_STATE, "job %s is not in post-copy here", a->job);
-    if (recover->asked)
-        return error_set(err, ERROR_STATE, "job %s is being recovered already", a->job);
-    *recover = (struct arrival_recover){.asked = true, .gone = gone};
-    snprintf(recover->stream, sizeof(recover->stream), "%s", stream);
-    fd_event_signal(a->wake_fd);
-    while (!recover->answer && !recover->error && !a->finished)
-        pthread_cond_wait(&a->changed, &a->lock);
-    recover->asked = false;
-    *answer = recover->answer;
-    if (*answer)
-        return 0;
-    if (recover->error)
-        return error_move(err, STEAL(recover->error));
-    return error_set(err, ERROR_STATE, "job %s is over", a->job);
-}
-
 void arrival_await_end(struct arrival *a)
 {
     LOCK_SCOPE(&a->lock);

@@ -61,12 +61,13 @@ int arrival_abort(struct arrival *arrival, struct error **err);
 bool arrival_running(struct arrival *arrival);
 
 /*
- * Post-copy: the source has lost the stream and begins a new one, on a data connection with the id
- * `stream`; or its QEMU is gone. *answer as in io.mudanza.Peer's Recover. ERROR_STATE when the job
- * is not that far.
+ * Post-copy: the source has lost the connection, and makes a new one with the id `stream`; or its
+ * QEMU is gone. `given`: so much of the answers of the QEMU here has its QEMU. *answer as in
+ * io.mudanza.Peer's Recover, and with "ready" *ours, how much of the stream QEMU here has.
+ * ERROR_STATE when the job is not that far. Asks nothing of QEMU, which may wait for that stream.
  */
-int arrival_recover(struct arrival *arrival, const char *stream, bool gone, const char **answer,
-                    struct error **err);
+int arrival_recover(struct arrival *arrival, const char *stream, bool gone, uint64_t given,
+                    const char **answer, uint64_t *ours, struct error **err);
 
 /* Returns once the VM is stored, with its definition if it is to have one; or with the reason why
  * that failed, while it is tried again. */

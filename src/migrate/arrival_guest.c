@@ -28,6 +28,14 @@ static bool qemu_gone(struct arrival *a)
     return !a->vm->live || a->vm->guest.gone;
 }
 
+/* In post-copy, with our QEMU not answering: it may wait for ever for a page that is lost. Whether
+ * the guest ran or not, it cannot go on; what follows is as if it had. */
+static bool source_gone(struct arrival *a)
+{
+    LOCK_SCOPE(&a->lock);
+    return a->source_gone;
+}
+
 static bool resumed(struct arrival *a)
 {
     LOCK_SCOPE(&a->vm->lock);
@@ -73,6 +81,8 @@ static enum arrival_guest after_failed_cont(struct arrival *a)
             return GUEST_NEVER_RAN;
         if (query_status(a, status))
             return strcmp(status, "running") == 0 || resumed(a) ? GUEST_OURS : GUEST_NEVER_RAN;
+        if (source_gone(a))
+            return GUEST_OURS;
         if (pause_ends(a))
             return GUEST_UNKNOWN;
     }
@@ -115,6 +125,8 @@ enum arrival_guest arrival_take_up_guest(struct arrival *a, struct error **err)
                 return arrival_start_guest(a, err);
             if (strcmp(status, "inmigrate") != 0)
                 log_debug(a->vm->name, "QEMU says that it is '%s'; asking again", status);
+        } else if (source_gone(a)) {
+            return GUEST_OURS;
         }
         if (pause_ends(a))
             return GUEST_UNKNOWN;

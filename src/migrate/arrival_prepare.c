@@ -35,7 +35,6 @@ static struct arrival *arrival_new(struct migrate_context *context, const struct
                      : wanted > DATA_LINK_CONNECTIONS_MAX ? DATA_LINK_CONNECTIONS_MAX
                                                           : (unsigned)wanted;
     a->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    a->holder_fdset = -1;
     a->events = json_array();
     pthread_mutex_init(&a->lock, NULL);
     pthread_cond_init(&a->changed, NULL);
@@ -66,16 +65,15 @@ static int write_journal(struct arrival *a, const struct domain *domain, struct 
 static int ready_qemu(struct arrival *a, const json_t *capabilities, struct error **err)
 {
     struct qmp *qmp = a->vm->qmp;
-    struct link_options options;
+    struct relay_ends ends = {.event_fd = a->wake_fd};
     CLEANUP_FREE char *peer = text_format("host %s", a->peer_name);
-    if (data_link_options(a->context, a->vm->name, peer, a->job, a->connections, &options, err) <
+    if (data_link_options(a->context, a->vm->name, peer, a->job, a->connections, &ends.link, err) <
             0 ||
         qemu_migration_set_capabilities(qmp, capabilities, err) < 0)
         return -1;
-    int fd = qemu_migration_socket(qmp, "mudanza", &a->holder_fdset, err);
-    if (fd < 0)
+    if (held_make(qmp, a->job, a->post_copy, &ends.held, err) < 0)
         return -1;
-    struct relay *relay = relay_start_destination(&options, a->slots, a->dictionary, fd, err);
+    struct relay *relay = relay_start_destination(&ends, a->slots, a->dictionary, err);
     if (!relay)
         return -1;
     pthread_mutex_lock(&a->lock);

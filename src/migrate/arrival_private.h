@@ -30,22 +30,16 @@ struct arrival {
     int wake_fd;                   /* something below changed, or an abort is asked for */
 
     /* The thread's own. */
-    int64_t holder_fdset;
     struct memory_map *ram;
-    bool lost;       /* in post-copy: a QEMU ended, ours with it */
-    bool recovering; /* in post-copy: a relay waits for the source of a new stream */
 
     /* Guarded by lock. */
     pthread_mutex_t lock;
     pthread_cond_t changed;
-    struct relay *relay;      /* the thread may look without it, as only it takes it away */
+    struct relay *relay;      /* signals wake_fd */
     char stream[JOB_ID_SIZE]; /* whose data connection is expected: the job's own, or Recover's */
-    struct arrival_recover {  /* Recover was called, and waits for its answer */
-        bool asked, gone;
-        char stream[JOB_ID_SIZE];
-        const char *answer;
-        struct error *error;
-    } recover;
+    /* In post-copy: the source's QEMU has ended; ours was ended, as one of them had; the source
+     * knows that nothing more is to come. */
+    bool source_gone, lost, source_knows;
     bool abort_asked, ending, owner, running, finished; /* ending: the agent is */
     bool stored;               /* the VM is, with its definition if it is to have one */
     struct error *store_error; /* why it is not yet */
@@ -86,6 +80,8 @@ int arrival_await_devices(struct arrival *a, struct error **err);
 /* arrival_run.c: waits for QEMU, the relay, or an abort. 0: look again. */
 int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err);
 
+/* The stream's state; all zero when there is none. */
+struct relay_status arrival_stream(struct arrival *a);
 /* Ends the stream; nobody can attach to it from here on. */
 void arrival_stop_relay(struct arrival *a);
 

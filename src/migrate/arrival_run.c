@@ -10,7 +10,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "migrate/arrival_private.h"
-#include "migrate/qemu_migration.h"
+#include "migrate/held.h"
 
 /* Between two tries at what must not fail: ending QEMU, the journal on a full disk. */
 #define TRY_AGAIN_MS 1000
@@ -27,14 +27,11 @@ int arrival_wait(struct arrival *a, int64_t deadline_ns, struct error **err)
     struct pollfd polls[] = {
         {.fd = a->wake_fd, .events = POLLIN},
         {.fd = a->vm->changed_fd, .events = POLLIN},
-        {.fd = a->relay ? relay_event_fd(a->relay) : -1, .events = POLLIN},
     };
     if (poll(polls, ARRAY_SIZE(polls), clock_poll_ms(deadline_ns)) < 0 && errno != EINTR)
         return error_errno(err, errno, "poll");
     fd_event_clear(a->wake_fd);
     fd_event_clear(a->vm->changed_fd);
-    if (a->relay)
-        fd_event_clear(relay_event_fd(a->relay));
     pthread_mutex_lock(&a->lock);
     int stopped = arrival_refuse_stopped(a, err);
     pthread_mutex_unlock(&a->lock);
@@ -61,13 +58,15 @@ static int look(struct arrival *a, char status[32], struct relay_status *stream,
     bool gone = a->vm->guest.gone;
     memcpy(status, a->vm->guest.migration_status, 32);
     pthread_mutex_unlock(&a->vm->lock);
-    *stream = relay_status(a->relay);
+    *stream = arrival_stream(a);
     if (gone || strcmp(status, "failed") == 0) {
         CLEANUP_FREE char *tail = vm_log_tail(a->vm);
         return error_set(err, ERROR_QEMU, "QEMU could not load the VM: %s",
                          *tail ? tail : "it does not say why");
     }
-    if (stream->failed) {
+    /* An owner in post-copy needs its source, which comes again (arrival_recover). */
+    if (stream->failed && !(a->owner && a->post_copy)) {
+        LOCK_SCOPE(&a->lock);
         relay_failure(a->relay, err);
         return error_prefix(err, "the stream broke before its end");
     }
@@ -158,6 +157,12 @@ static void announce(struct arrival *a)
     fault_pass(FAULT_DESTINATION_TOLD);
 }
 
+struct relay_status arrival_stream(struct arrival *a)
+{
+    LOCK_SCOPE(&a->lock);
+    return a->relay ? relay_status(a->relay) : (struct relay_status){0};
+}
+
 void arrival_stop_relay(struct arrival *a)
 {
     pthread_mutex_lock(&a->lock);
@@ -169,11 +174,8 @@ void arrival_stop_relay(struct arrival *a)
 static void let_go(struct arrival *a)
 {
     arrival_stop_relay(a);
-    if (a->holder_fdset >= 0 && a->vm->qmp)
-        qemu_migration_release(a->vm->qmp, a->holder_fdset, NULL);
-    else if (a->vm->qmp) /* an earlier agent's */
-        qemu_migration_release_all(a->vm->qmp, NULL);
-    a->holder_fdset = -1;
+    if (a->vm->qmp)
+        held_drop(a->vm->qmp);
 }
 
 /* 1: what is to be durable is. 0: again. */

@@ -48,11 +48,12 @@ static void closing_free(struct closing *c)
 static int tell_gone(struct closing *c, struct error **err)
 {
     const struct peer peer = peer_of(c);
-    enum post_copy_answer answer = POST_COPY_COMPLETE;
-    if (post_copy_ask(c->context->store, &peer, c->entry.job, c->entry.job, true,
-                      c->context->end_fd, &answer, err) < 0)
+    const struct post_copy_question question = {
+        .job = c->entry.job, .stream = c->entry.job, .gone = true};
+    struct post_copy_reply reply = {.answer = POST_COPY_COMPLETE};
+    if (post_copy_ask(c->context->store, &peer, &question, c->context->end_fd, &reply, err) < 0)
         return -1;
-    if (answer == POST_COPY_LOST)
+    if (reply.answer == POST_COPY_LOST)
         log_error(c->entry.name, "lost: its QEMU here ended in post-copy to %s",
                   c->entry.peer_name);
     return 0;

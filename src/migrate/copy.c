@@ -29,23 +29,22 @@ static int stop_guest(struct migration *m, struct error **err)
 
 static int start_stream(struct migration *m, struct error **err)
 {
-    struct link_options options;
+    struct relay_ends ends = {.event_fd = m->stream_fd};
     CLEANUP_FREE char *peer = text_format("host %s", m->peer.host.name);
-    if (data_link_options(m->context, m->vm->name, peer, m->job, m->connections, &options, err) < 0)
+    if (data_link_options(m->context, m->vm->name, peer, m->job, m->connections, &ends.link, err) <
+        0)
         return -1;
-    CLEANUP_CLOSE int ours = qemu_migration_socket(m->vm->qmp, "mudanza", &m->holder_fdset, err);
-    if (ours < 0)
+    if (held_make(m->vm->qmp, m->job, m->options.post_copy, &ends.held, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
     if (m->options.post_copy)
-        m->qemu_end = fcntl(ours, F_DUPFD_CLOEXEC, 0);
+        m->qemu_end = fcntl(ends.held.socket, F_DUPFD_CLOEXEC, 0);
     m->target_host = (struct data_link_target){
         .context = m->context, .job = m->job, .fingerprint = m->peer.host.fingerprint};
     const struct encoder_options encoder = {.codec = m->options.compress,
                                             .threads = data_link_threads(),
                                             .slots = m->slots,
                                             .dictionary_key = m->shares ? &m->page_key : NULL};
-    m->relay = relay_start_source(&options, &encoder, STEAL_FD(ours), data_link_connect,
-                                  &m->target_host, err);
+    m->relay = relay_start_source(&ends, &encoder, data_link_connect, &m->target_host, err);
     if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
         return -1;
     if (qemu_migration_start(m->vm->qmp, "mudanza", err) < 0)

@@ -150,6 +150,15 @@ static int await_outcome(struct migration *m, struct error **err)
             struct error *ends = STEAL(why);
             return error_move(err, ends);
         }
+        /* Post-copy: the destination may need more of the stream before it can decide. */
+        struct error *trouble = NULL;
+        bool in_post_copy = m->post_copy_started || (m->found && m->options.post_copy);
+        int complete = in_post_copy ? post_copy_carry_on(m, &trouble) : 0;
+        if (complete == 1)
+            return 1;
+        if (!m->committed)
+            return error_move(err, trouble);
+        error_free(trouble);
         migration_note(m, "in doubt, the VM stays paused here: %s; asking again", why->message);
         fd_wait(m->cancel_fd, POLLIN, -1, clock_deadline_ns(ASK_AGAIN_MS), NULL);
     }
@@ -161,9 +170,11 @@ int handover_resolve(struct migration *m, struct error **err)
     decide_open(m, true);
     int outcome = await_outcome(m, err);
     decide_open(m, false);
-    if (outcome < 0)
+    if (outcome < 0 && m->committed)
         return -1;
     vm_set_in_doubt(m->vm, false);
+    if (outcome < 0)
+        return -1;
     if (outcome == 1) {
         m->remote.running_ns = clock_now_ns();
         return 0;
@@ -218,6 +229,15 @@ static int take_back(struct migration *m, struct error **err)
     return 0;
 }
 
+/* What QEMU says from here on outlives this agent. */
+static int await_spool(struct migration *m, struct error **err)
+{
+    while (!relay_status(m->relay).spooled)
+        if (migration_wait(m, DEADLINE_NEVER, err) < 0)
+            return -1;
+    return 0;
+}
+
 int handover_run(struct migration *m, struct error **err)
 {
     note_stop(m);
@@ -225,7 +245,7 @@ int handover_run(struct migration *m, struct error **err)
     if (fault_point(FAULT_SOURCE_PRE_SWITCHOVER, err) < 0)
         return -1;
     /* Post-copy: the guest may run there as soon as the stream goes on, so COMMIT comes first. */
-    if (m->post_copy_started && commit(m, err) < 0)
+    if (m->post_copy_started && (await_spool(m, err) < 0 || commit(m, err) < 0))
         return -1;
     if (go_on(m, err) < 0)
         return m->committed ? take_back(m, err) : -1;

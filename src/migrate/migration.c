@@ -124,6 +124,7 @@ static void migration_free(struct migration *m)
     migrate_options_clear(&m->options);
     vm_put(m->vm);
     close(m->cancel_fd);
+    close(m->stream_fd);
     if (m->qemu_end >= 0)
         close(m->qemu_end);
     free(m->remote.digests);
@@ -172,7 +173,8 @@ static struct migration *migration_new(struct migrate_context *context, struct v
     m->context = context;
     m->references = 2; /* the caller's and the thread's */
     m->cancel_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
-    m->holder_fdset = m->qemu_end = -1;
+    m->stream_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
+    m->qemu_end = -1;
     m->downtime_estimate_ms = -1;
     m->problems = json_array();
     m->started_ns = clock_now_ns();

@@ -58,10 +58,9 @@ struct migration {
     bool was_lost;                       /* it had no connection when last looked at */
     int64_t back_ns;                     /* since when it has one again */
     uint32_t slots;                      /* of the stream engine; agreed on in Prepare */
-    int64_t holder_fdset;                /* QEMU's duplicate of our end of its socket; -1: none */
-    char stream[JOB_ID_SIZE];            /* of the newest stream begun by a recovery */
-    bool too_late; /* the stream broke when a recovery was not possible any more */
-    int qemu_end;  /* a duplicate of the relay's, for the way back from post-copy; -1: none */
+    int stream_fd;                       /* the relay's news */
+    char stream[JOB_ID_SIZE];            /* of the newest one begun by a recovery */
+    int qemu_end; /* a duplicate of the relay's, for the way back from post-copy; -1: none */
     uint8_t verify_key[16];
     bool shares;                   /* pages may be named by hashes under page_key */
     bool keeps;                    /* its RAM was to be kept here; `kept` is what came of it */
@@ -166,10 +165,21 @@ int post_copy_start(struct migration *m, struct error **err);
 /* The guest runs at the destination: sends what is left, and begins the stream anew as often as it
  * takes. -1: the agent ends, or a QEMU did and the guest is lost (then m->committed is false). */
 int post_copy_finish(struct migration *m, struct error **err);
-/* One question to the destination, Recover of io.mudanza.Peer; `gone`: our QEMU has ended. */
-enum post_copy_answer { POST_COPY_READY, POST_COPY_COMPLETE, POST_COPY_LOST };
-int post_copy_ask(struct store *store, const struct peer *peer, const char *job, const char *stream,
-                  bool gone, int cancel_fd, enum post_copy_answer *answer, struct error **err);
+/* The stream flows, over the relay there is or a new one: 0. 1: the destination needs none, it has
+ * everything. -1: it does not flow now; or the guest is lost (then m->committed is false). */
+int post_copy_carry_on(struct migration *m, struct error **err);
+/* One question to the destination, Recover of io.mudanza.Peer. */
+struct post_copy_question {
+    const char *job, *stream;
+    bool gone;      /* our QEMU has ended */
+    uint64_t given; /* so much of what the QEMU there said has ours been given */
+};
+struct post_copy_reply {
+    enum { POST_COPY_READY, POST_COPY_COMPLETE, POST_COPY_LOST } answer;
+    uint64_t given; /* ready: so much of the stream has the QEMU there been given */
+};
+int post_copy_ask(struct store *store, const struct peer *peer, const struct post_copy_question *q,
+                  int cancel_fd, struct post_copy_reply *reply, struct error **err);
 /* Our QEMU is in the middle of post-copy, where it cannot be cancelled. */
 bool post_copy_way_back_needed(struct migration *m);
 /* The destination never ran the guest: has QEMU complete its migration to nowhere, so that it can

@@ -116,7 +116,7 @@ int migration_wait(struct migration *m, int64_t deadline_ns, struct error **err)
         {.fd = m->cancel_fd, .events = POLLIN},
         {.fd = m->vm->changed_fd, .events = POLLIN},
         {.fd = m->follower ? follower_event_fd(m->follower) : -1, .events = POLLIN},
-        {.fd = m->relay ? relay_event_fd(m->relay) : -1, .events = POLLIN},
+        {.fd = m->stream_fd, .events = POLLIN},
     };
     if (poll(polls, ARRAY_SIZE(polls), clock_poll_ms(deadline_ns)) < 0 && errno != EINTR)
         return error_errno(err, errno, "poll");
@@ -124,8 +124,9 @@ int migration_wait(struct migration *m, int64_t deadline_ns, struct error **err)
         return error_set(err, ERROR_CANCELLED, "cancelled");
     fd_event_clear(m->vm->changed_fd);
     if (polls[3].revents) {
-        fd_event_clear(relay_event_fd(m->relay));
-        look_at_link(m);
+        fd_event_clear(m->stream_fd);
+        if (m->relay)
+            look_at_link(m);
     }
     if (polls[2].revents && hear_destination(m, err) < 0)
         return -1;

@@ -221,18 +221,22 @@ static int method_recover(void *context, struct varlink_call *call, json_t **rep
 {
     uint8_t id[16];
     const char *stream = text_of(call, "stream"), *answer = NULL;
+    int64_t given = json_opt_int(call->parameters, "given", 0);
+    uint64_t ours = 0;
     if (job_id_to_bytes(stream, id, err) < 0)
         return -1;
+    if (given < 0)
+        return error_set(err, ERROR_INVALID, "given: %" PRIi64 " bytes", given);
     struct arrival *arrival = arrival_of(context, call, NULL);
-    int result = arrival
-                     ? arrival_recover(arrival, stream,
-                                       json_opt_bool(call->parameters, "gone", false), &answer, err)
-                     : journalled_rest(context, call, &answer, err);
+    int result =
+        arrival ? arrival_recover(arrival, stream, json_opt_bool(call->parameters, "gone", false),
+                                  (uint64_t)given, &answer, &ours, err)
+                : journalled_rest(context, call, &answer, err);
     if (arrival)
         arrival_put(arrival);
     if (result < 0)
         return -1;
-    *reply = json_pack("{s:s}", "answer", answer);
+    *reply = json_pack("{s:s, s:I}", "answer", answer, "given", (json_int_t)ours);
     return 0;
 }
 

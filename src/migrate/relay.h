@@ -10,6 +10,7 @@
 #ifndef MIGRATE_RELAY_H
 #define MIGRATE_RELAY_H
 
+#include "migrate/held.h"
 #include "stream/decoder.h"
 #include "stream/dictionary.h"
 #include "stream/encoder.h"
@@ -21,35 +22,44 @@ struct relay;
 enum relay_block {
     RELAY_END = 16,  /* that was all of it: its length, u64 big-endian; only after COMMIT */
     RELAY_BACK = 17, /* to the source: bytes for its QEMU, as they are */
+    /* To the destination: a position, u64 big-endian. What comes from there on is spooled. */
+    RELAY_SPOOL = 18,
+    /* Either way: the QEMU here has been given the other's spooled bytes up to this position. */
+    RELAY_GIVEN = 19,
 };
 
 struct relay_status {
-    uint64_t stream_bytes;       /* of QEMU's stream, passed on so far */
+    uint64_t stream_bytes;       /* of QEMU's stream, passed on so far, also by earlier relays */
     uint64_t wire_bytes;         /* with frames, as given to TLS; both directions */
     bool complete;               /* source: QEMU closed its end and all of it is in the link */
     bool ended;                  /* END was received; source: the destination has it */
     bool failed;                 /* and will not go on */
+    bool spooled;                /* source: what QEMU says outlives this agent */
     bool scarce;                 /* source: the network was waited for */
     struct link_status link;     /* connections, cuts, memory */
     struct stream_counts stream; /* source: what became of it on the way */
 };
 
-/* Starts the thread. Takes `qemu_fd` over, also on error. */
-struct relay *relay_start_source(const struct link_options *options,
-                                 const struct encoder_options *encoder, int qemu_fd,
+/* What a relay is between. */
+struct relay_ends {
+    struct link_options link;
+    struct held held; /* with spools, post-copy survives the agents */
+    int event_fd;     /* an eventfd of the caller's, signalled whenever the status changes */
+    bool goes_on;     /* with spools: an earlier relay, or agent, has begun the streams, ... */
+    uint64_t from;    /* ... and the peer's QEMU has what ours said up to this position */
+};
+
+/* Starts the thread. Takes ends->held over, also on error. */
+struct relay *relay_start_source(struct relay_ends *ends, const struct encoder_options *encoder,
                                  link_connect *connect, void *context, struct error **err);
 /* `dictionary` is what this host knows of the guest's pages, NULL for nothing; it stays the
  * caller's, until relay_stop. */
-struct relay *relay_start_destination(const struct link_options *options, uint32_t slots,
-                                      struct dictionary *dictionary, int qemu_fd,
-                                      struct error **err);
+struct relay *relay_start_destination(struct relay_ends *ends, uint32_t slots,
+                                      struct dictionary *dictionary, struct error **err);
 
 /* Destination: a connection of the job's, see link_attach. Does not wait. */
 int relay_attach(struct relay *relay, struct tls *tls, const struct frame_resume *resume,
                  struct error **err);
-
-/* An eventfd that is signalled whenever complete, ended, failed or the connections change. */
-int relay_event_fd(const struct relay *relay);
 
 struct relay_status relay_status(struct relay *relay);
 
@@ -60,7 +70,8 @@ int relay_trouble(struct relay *relay, struct error **err);
 
 /* The guest stands, or fetches pages: what is queued on the way costs downtime. From any thread. */
 void relay_urgent(struct relay *relay);
-/* Post-copy began: the same, and little is on its way at a time, as all of it may get lost. */
+/* Post-copy begins: the same, and little is on its way at a time, as the guest waits for pages.
+ * From `spooled` on, all that is on its way outlives the agents. */
 void relay_post_copy(struct relay *relay);
 
 /* Source: the COMMIT record is durable and QEMU says that its migration is completed: END may go.

@@ -13,17 +13,20 @@
  * their way, no more than that is acknowledged in a round trip. Twice the round trip lets it grow.
  */
 #define UNDER_WAY_MIN ((size_t)2 << 20)
+/* In post-copy. */
+#define POST_COPY_QUEUE_NS (2 * NS_PER_MS)
+#define POST_COPY_MIN      ((size_t)256 << 10)
 
-static size_t under_way_max(const struct link_status *status)
+static size_t under_way(const struct link_status *status, int64_t queue_ns, size_t least)
 {
-    double seconds = (double)(QUEUE_NS + 2 * status->rtt_ns) / (double)NS_PER_S;
+    double seconds = (double)(queue_ns + 2 * status->rtt_ns) / (double)NS_PER_S;
     double bytes = (double)status->rate * seconds;
-    return bytes > (double)UNDER_WAY_MIN ? (size_t)bytes : UNDER_WAY_MIN;
+    return bytes > (double)least ? (size_t)bytes : least;
 }
 
 void relay_pace_begin(struct relay_pace *pace)
 {
-    *pace = (struct relay_pace){.under_way_max = UNDER_WAY_MIN};
+    *pace = (struct relay_pace){.under_way_max = UNDER_WAY_MIN, .post_copy_max = POST_COPY_MIN};
 }
 
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
@@ -45,7 +48,8 @@ bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, str
     *scarce = (double)pace->waited_ns > SCARCE * (double)passed_ns &&
               (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
     pace->network_ns = status.network_ns;
-    pace->under_way_max = under_way_max(&status);
+    pace->under_way_max = under_way(&status, QUEUE_NS, UNDER_WAY_MIN);
+    pace->post_copy_max = under_way(&status, POST_COPY_QUEUE_NS, POST_COPY_MIN);
     pace->since_ns = now_ns;
     pace->waited_ns = 0;
     pace->acked = acked;

@@ -14,6 +14,8 @@ struct relay_pace {
     uint64_t acked;     /* at its beginning */
     /* What may be under way: what is queued before the last bytes adds to the downtime. */
     size_t under_way_max;
+    /* The same in post-copy, where a page that the guest waits for is behind it. */
+    size_t post_copy_max;
 };
 
 /* Before the first turn. */

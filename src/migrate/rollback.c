@@ -8,8 +8,8 @@
 #include "base/fd.h"
 #include "base/log.h"
 #include "migrate/closing.h"
+#include "migrate/held.h"
 #include "migrate/migration_private.h"
-#include "migrate/qemu_migration.h"
 
 /* How long QEMU may take to give up its outgoing migration. */
 #define CANCEL_MS 10000
@@ -108,11 +108,8 @@ void migration_rollback(struct migration *m)
     resume_guest(m);
     fault_pass(FAULT_SOURCE_RESUMED);
     relay_stop(STEAL(m->relay));
-    if (m->holder_fdset >= 0 && m->vm->qmp)
-        qemu_migration_release(m->vm->qmp, m->holder_fdset, NULL);
-    else if (m->vm->qmp) /* an earlier agent's */
-        qemu_migration_release_all(m->vm->qmp, NULL);
-    m->holder_fdset = -1;
+    if (m->vm->qmp)
+        held_drop(m->vm->qmp);
     follower_stop(STEAL(m->follower));
     bool told = !m->found && (!m->prepared || abort_there(m));
     CLEANUP_ERROR struct error *err = NULL;

@@ -1,0 +1,44 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/* What the files of a relay share: relay.c (from outside), relay_run.c (its thread). */
+#ifndef MIGRATE_RELAY_PRIVATE_H
+#define MIGRATE_RELAY_PRIVATE_H
+
+#include <pthread.h>
+#include <stdatomic.h>
+
+#include "migrate/relay.h"
+#include "migrate/relay_pace.h"
+#include "migrate/relay_qemu.h"
+
+/* One read from QEMU. Larger pieces gain nothing measurable; smaller ones cost system calls. */
+#define RELAY_PIECE ((size_t)256 * 1024)
+
+struct relay {
+    struct relay_qemu qemu;
+    struct link *link;
+    bool source;
+    struct encoder *encoder; /* of the source */
+    struct decoder *decoder; /* of the destination */
+    struct dictionary *dictionary;
+    struct relay_pace pace;
+    bool hurries; /* the encoder knows that it is urgent */
+    bool end_sent;
+    int event_fd;                  /* not ours */
+    int wake_fd, stop_fd, quit_fd; /* stop: no more of the link; quit: no more at all */
+    atomic_bool committed, urgent;
+    atomic_bool post_copy; /* what was read is in the link before more is */
+    pthread_t thread;
+    pthread_mutex_t lock;
+    struct relay_status status; /* guarded by lock; but for `link` */
+    struct error *error;        /* guarded by lock */
+    uint8_t buffer[RELAY_PIECE];
+};
+
+/* The thread. */
+void *relay_run(void *relay);
+
+/* The engine's sinks: for blocks, at either end, and for QEMU's stream. `context` is the relay. */
+int relay_send_block(void *context, struct block *block, struct error **err);
+int relay_write_stream(void *context, const uint8_t *bytes, size_t size, struct error **err);
+
+#endif
