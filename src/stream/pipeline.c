@@ -35,7 +35,8 @@ struct pipeline {
     struct lane lanes[STREAM_LANES_MAX];
     pthread_t workers[STREAM_LANES_MAX];
     pthread_mutex_t lock;
-    pthread_cond_t changed;
+    pthread_cond_t work_due; /* the workers': a window waits, or the end */
+    pthread_cond_t moved;    /* the caller's: something has left, or is broken */
     /* Guarded by lock. */
     struct item items[DEPTH_MAX]; /* a ring */
     /* Rooms of windows that were compressed, for those to come. With the items `depth` at most. */
@@ -81,7 +82,7 @@ static void emit_locked(struct pipeline *pipeline, struct block *block)
     if (status < 0 && !pipeline->error)
         pipeline->error = STEAL(error);
     error_free(error);
-    pthread_cond_broadcast(&pipeline->changed);
+    pthread_cond_broadcast(&pipeline->moved);
 }
 
 /* With the lock held: everything at the front that is ready leaves. */
@@ -159,7 +160,7 @@ static void work(struct pipeline *pipeline, struct item *item, unsigned lane)
     item->state = ITEM_READY;
     emit_ready(pipeline);
     keep_spare(pipeline, block);
-    pthread_cond_broadcast(&pipeline->changed);
+    pthread_cond_broadcast(&pipeline->moved);
 }
 
 /* The oldest item of this lane that nobody works on. */
@@ -183,7 +184,7 @@ static void *worker_run(void *argument)
         if (item)
             work(pipeline, item, worker->lane);
         else
-            pthread_cond_wait(&pipeline->changed, &pipeline->lock);
+            pthread_cond_wait(&pipeline->work_due, &pipeline->lock);
     }
     return NULL;
 }
@@ -223,7 +224,8 @@ struct pipeline *pipeline_new(unsigned threads, struct stream_sink sink, struct 
     pipeline->threads = threads < STREAM_LANES_MAX ? threads : STREAM_LANES_MAX;
     pipeline->depth = DEPTH(pipeline->threads);
     pthread_mutex_init(&pipeline->lock, NULL);
-    pthread_cond_init(&pipeline->changed, NULL);
+    pthread_cond_init(&pipeline->work_due, NULL);
+    pthread_cond_init(&pipeline->moved, NULL);
     int status = 0;
     for (unsigned lane = 0; status == 0 && (lane < pipeline->threads || lane == 0); lane++)
         status = make_lane(&pipeline->lanes[lane], err);
@@ -244,7 +246,7 @@ void pipeline_free(struct pipeline *pipeline)
     pipeline->stopping = true;
     if (!pipeline->error)
         error_set(&pipeline->error, ERROR_CANCELLED, "stopped");
-    pthread_cond_broadcast(&pipeline->changed);
+    pthread_cond_broadcast(&pipeline->work_due);
     pthread_mutex_unlock(&pipeline->lock);
     for (unsigned lane = 0; lane < pipeline->started; lane++)
         pthread_join(pipeline->workers[lane], NULL);
@@ -256,7 +258,8 @@ void pipeline_free(struct pipeline *pipeline)
         codec_writer_free(pipeline->lanes[lane].writer);
         free(pipeline->lanes[lane].out);
     }
-    pthread_cond_destroy(&pipeline->changed);
+    pthread_cond_destroy(&pipeline->moved);
+    pthread_cond_destroy(&pipeline->work_due);
     pthread_mutex_destroy(&pipeline->lock);
     error_free(pipeline->error);
     free(pipeline);
@@ -266,7 +269,7 @@ void pipeline_free(struct pipeline *pipeline)
 static struct item *await_place(struct pipeline *pipeline, struct error **err)
 {
     while (!pipeline->error && pipeline->end - pipeline->first >= pipeline->depth)
-        pthread_cond_wait(&pipeline->changed, &pipeline->lock);
+        pthread_cond_wait(&pipeline->moved, &pipeline->lock);
     return broken(pipeline, err) < 0 ? NULL : item_at(pipeline, pipeline->end++);
 }
 
@@ -289,9 +292,10 @@ int pipeline_put_window(struct pipeline *pipeline, struct block *block,
     }
     *item = (struct item){.block = block, .header = *header, .state = ITEM_WAITS};
     item->header.lane = (uint8_t)(pipeline->threads ? pipeline->windows++ % pipeline->threads : 0);
-    if (!pipeline->threads)
+    if (pipeline->threads)
+        pthread_cond_broadcast(&pipeline->work_due);
+    else
         work(pipeline, item, 0);
-    pthread_cond_broadcast(&pipeline->changed);
     return broken(pipeline, err);
 }
 
@@ -312,7 +316,7 @@ int pipeline_overtake(struct pipeline *pipeline, struct block *block, struct err
 {
     LOCK_SCOPE(&pipeline->lock);
     while (pipeline->emitting && !pipeline->error)
-        pthread_cond_wait(&pipeline->changed, &pipeline->lock);
+        pthread_cond_wait(&pipeline->moved, &pipeline->lock);
     if (broken(pipeline, err) < 0) {
         free(block);
         return -1;
@@ -326,7 +330,7 @@ int pipeline_drain(struct pipeline *pipeline, struct error **err)
 {
     LOCK_SCOPE(&pipeline->lock);
     while (!pipeline->error && (pipeline->first < pipeline->end || pipeline->emitting))
-        pthread_cond_wait(&pipeline->changed, &pipeline->lock);
+        pthread_cond_wait(&pipeline->moved, &pipeline->lock);
     return broken(pipeline, err);
 }
 
