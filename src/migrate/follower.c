@@ -33,17 +33,17 @@ struct follower {
     bool renew;          /* guarded by lock */
 };
 
-static int ask(struct follower *f, int cancel_fd, struct error **err)
+static int ask(struct follower *f, struct error **err)
 {
     struct peer peer = *f->peer;
     if (f->broke_ns)
         peer.connect_ms = ATTEMPT_MS;
-    f->connection = peer_find_control(f->context->store, &peer, cancel_fd, err);
+    f->connection = peer_find_control(f->context->store, &peer, f->stop_fd, err);
     if (!f->connection)
         return -1;
     return varlink_call_more(f->connection, "io.mudanza.Peer.Receive",
                              json_pack("{s:s, s:I}", "job", f->job, "from", (json_int_t)f->heard),
-                             cancel_fd, clock_deadline_ns(PEER_CONNECT_MS), err);
+                             f->stop_fd, clock_deadline_ns(PEER_CONNECT_MS), err);
 }
 
 static void end(struct follower *f, struct error *why)
@@ -102,7 +102,7 @@ static bool renewal(struct follower *f)
 /* 1: go on. 0: over. -1: the connection is of no use any more, or *refused. */
 static int turn(struct follower *f, bool *refused, struct error **err)
 {
-    if (!f->connection && ask(f, f->stop_fd, err) < 0)
+    if (!f->connection && ask(f, err) < 0)
         return -1;
     f->broke_ns = 0;
     struct pollfd polls[] = {{.fd = varlink_connection_fd(f->connection), .events = POLLIN},
@@ -138,7 +138,7 @@ static void *follower_run(void *argument)
 }
 
 struct follower *follower_start(const struct migrate_context *context, const struct peer *peer,
-                                const char *job, int cancel_fd, struct error **err)
+                                const char *job, struct error **err)
 {
     struct follower *f = calloc(1, sizeof(*f));
     if (!f) {
@@ -153,13 +153,11 @@ struct follower *follower_start(const struct migrate_context *context, const str
     f->stop_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
     f->events = json_array();
     pthread_mutex_init(&f->lock, NULL);
-    if (ask(f, cancel_fd, err) == 0) {
-        int failed = pthread_create(&f->thread, NULL, follower_run, f);
-        f->started = !failed;
-        if (f->started)
-            return f;
-        error_errno(err, failed, "follower thread");
-    }
+    int failed = pthread_create(&f->thread, NULL, follower_run, f);
+    f->started = !failed;
+    if (f->started)
+        return f;
+    error_errno(err, failed, "follower thread");
     follower_stop(f);
     return NULL;
 }

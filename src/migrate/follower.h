@@ -12,9 +12,10 @@
 
 struct follower;
 
-/* Connects, asks, and starts the thread. `peer` and `job` must outlive it. */
+/* Starts the thread, which connects and asks; so the destination must have the job. `peer` and `job`
+ * must outlive it. */
 struct follower *follower_start(const struct migrate_context *context, const struct peer *peer,
-                                const char *job, int cancel_fd, struct error **err);
+                                const char *job, struct error **err);
 
 /* An eventfd: readable when follower_next has something to say. */
 int follower_event_fd(const struct follower *follower);

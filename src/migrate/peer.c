@@ -76,12 +76,32 @@ struct tls *peer_connect_data(const struct peer *peer, const char *job, int canc
     return peer_connect(peer, &hello, cancel_fd, deadline_ns, err);
 }
 
+static int64_t call_deadline_ns(const struct peer *peer)
+{
+    return clock_deadline_ns(peer->call_ms ? peer->call_ms : PEER_CALL_MS);
+}
+
+int peer_call_begin(struct varlink_connection *control, const struct peer *peer, const char *method,
+                    json_t *parameters, int cancel_fd, struct error **err)
+{
+    CLEANUP_FREE char *full = text_format("io.mudanza.Peer.%s", method);
+    if (varlink_call_begin(control, full, parameters, cancel_fd, call_deadline_ns(peer), err) < 0)
+        return error_prefix(err, "host %s", peer->host.name);
+    return 0;
+}
+
+int peer_call_end(struct varlink_connection *control, const struct peer *peer, json_t **reply,
+                  int cancel_fd, struct error **err)
+{
+    if (varlink_call_end(control, reply, cancel_fd, call_deadline_ns(peer), err) < 0)
+        return error_prefix(err, "host %s", peer->host.name);
+    return 0;
+}
+
 int peer_call(struct varlink_connection *control, const struct peer *peer, const char *method,
               json_t *parameters, json_t **reply, int cancel_fd, struct error **err)
 {
-    CLEANUP_FREE char *full = text_format("io.mudanza.Peer.%s", method);
-    int64_t ms = peer->call_ms ? peer->call_ms : PEER_CALL_MS;
-    if (varlink_call(control, full, parameters, reply, cancel_fd, clock_deadline_ns(ms), err) < 0)
-        return error_prefix(err, "host %s", peer->host.name);
-    return 0;
+    if (peer_call_begin(control, peer, method, parameters, cancel_fd, err) < 0)
+        return -1;
+    return peer_call_end(control, peer, reply, cancel_fd, err);
 }

@@ -42,5 +42,10 @@ struct tls *peer_connect_data(const struct peer *peer, const char *job, int canc
  * name the host. */
 int peer_call(struct varlink_connection *control, const struct peer *peer, const char *method,
               json_t *parameters, json_t **reply, int cancel_fd, struct error **err);
+/* The same in two steps, with something else to do between them. */
+int peer_call_begin(struct varlink_connection *control, const struct peer *peer, const char *method,
+                    json_t *parameters, int cancel_fd, struct error **err);
+int peer_call_end(struct varlink_connection *control, const struct peer *peer, json_t **reply,
+                  int cancel_fd, struct error **err);
 
 #endif

@@ -1,7 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
  * The prepare phase: one plan of QEMU capabilities and parameters for both ends, the destination's
- * QEMU started and waiting, our journal's entry written.
+ * QEMU started and waiting, our journal's entry written. What there is to do here is done while
+ * the destination's QEMU starts.
  */
 #include <string.h>
 
@@ -50,7 +51,7 @@ static int write_journal(struct migration *m, struct error **err)
     return fault_point(FAULT_SOURCE_PREPARED_AFTER, err);
 }
 
-static int prepare_destination(struct migration *m, const json_t *capabilities, struct error **err)
+static int ask_destination(struct migration *m, const json_t *capabilities, struct error **err)
 {
     CLEANUP_FREE char *xml = domain_format(m->target);
     char key_hex[33];
@@ -73,16 +74,19 @@ static int prepare_destination(struct migration *m, const json_t *capabilities, 
         json_object_set_new(request, "dictionary_key", json_string(page_key_hex));
     }
     m->prepared = true; /* from here on there may be something to undo there */
+    return peer_call_begin(m->control, &m->peer, "Prepare", request, m->cancel_fd, err);
+}
+
+/* The destination has answered, whatever came of our part meanwhile: an abort finds all of its. */
+static int await_destination(struct migration *m, struct error **err)
+{
     CLEANUP_JSON json_t *reply = NULL;
-    if (peer_call(m->control, &m->peer, "Prepare", request, &reply, m->cancel_fd, err) < 0 ||
+    if (peer_call_end(m->control, &m->peer, &reply, m->cancel_fd, err) < 0 ||
         fault_point(FAULT_SOURCE_READY, err) < 0)
         return -1;
     m->connections = (unsigned)json_opt_int(reply, "connections", 1);
     m->slots = (uint32_t)json_opt_int(reply, "slots", 0);
-    m->follower = follower_start(m->context, &m->peer, m->job, m->cancel_fd, err);
-    if (!m->follower)
-        return -1;
-    return fault_point(FAULT_SOURCE_FOLLOWS, err);
+    return 0;
 }
 
 static int prepare_source(struct migration *m, const json_t *capabilities, struct error **err)
@@ -100,7 +104,14 @@ static int prepare_source(struct migration *m, const json_t *capabilities, struc
 int prepare_run(struct migration *m, struct error **err)
 {
     CLEANUP_JSON json_t *capabilities = choose_capabilities(m);
-    if (write_journal(m, err) < 0 || prepare_destination(m, capabilities, err) < 0)
+    CLEANUP_ERROR struct error *ours = NULL;
+    if (write_journal(m, err) < 0 || ask_destination(m, capabilities, err) < 0)
         return -1;
-    return prepare_source(m, capabilities, err);
+    prepare_source(m, capabilities, &ours);
+    if (await_destination(m, err) < 0)
+        return -1;
+    if (ours)
+        return error_move(err, STEAL(ours));
+    m->follower = follower_start(m->context, &m->peer, m->job, err);
+    return m->follower ? fault_point(FAULT_SOURCE_FOLLOWS, err) : -1;
 }

@@ -103,11 +103,16 @@ bool varlink_connection_awaiting(const struct varlink_connection *connection)
     return connection->awaiting != NULL;
 }
 
-int varlink_call(struct varlink_connection *connection, const char *method, json_t *parameters,
-                 json_t **reply, int cancel_fd, int64_t deadline_ns, struct error **err)
+int varlink_call_begin(struct varlink_connection *connection, const char *method,
+                       json_t *parameters, int cancel_fd, int64_t deadline_ns, struct error **err)
 {
-    if (call_send(connection, method, parameters, false, cancel_fd, deadline_ns, err) < 0)
-        return -1;
+    return call_send(connection, method, parameters, false, cancel_fd, deadline_ns, err);
+}
+
+int varlink_call_end(struct varlink_connection *connection, json_t **reply, int cancel_fd,
+                     int64_t deadline_ns, struct error **err)
+{
+    CLEANUP_FREE char *method = connection->awaiting ? text_copy(connection->awaiting) : NULL;
     bool continues = false;
     CLEANUP_JSON json_t *answer = NULL;
     if (varlink_next(connection, &answer, &continues, cancel_fd, deadline_ns, err) < 0)
@@ -117,4 +122,12 @@ int varlink_call(struct varlink_connection *connection, const char *method, json
     if (reply)
         *reply = STEAL(answer);
     return 0;
+}
+
+int varlink_call(struct varlink_connection *connection, const char *method, json_t *parameters,
+                 json_t **reply, int cancel_fd, int64_t deadline_ns, struct error **err)
+{
+    if (varlink_call_begin(connection, method, parameters, cancel_fd, deadline_ns, err) < 0)
+        return -1;
+    return varlink_call_end(connection, reply, cancel_fd, deadline_ns, err);
 }

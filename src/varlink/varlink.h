@@ -72,6 +72,13 @@ json_t *varlink_receive(struct varlink_connection *connection, int cancel_fd, in
 int varlink_call(struct varlink_connection *connection, const char *method, json_t *parameters,
                  json_t **reply, int cancel_fd, int64_t deadline_ns, struct error **err);
 
+/* The same in two steps, with something else to do between them: the call goes out, and its reply
+ * is taken. */
+int varlink_call_begin(struct varlink_connection *connection, const char *method,
+                       json_t *parameters, int cancel_fd, int64_t deadline_ns, struct error **err);
+int varlink_call_end(struct varlink_connection *connection, json_t **reply, int cancel_fd,
+                     int64_t deadline_ns, struct error **err);
+
 /* The same with `more`: start, then next until *continues is false or it fails. After a timeout or
  * cancel next may be called again. */
 int varlink_call_more(struct varlink_connection *connection, const char *method, json_t *parameters,
