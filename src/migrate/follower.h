@@ -12,8 +12,8 @@
 
 struct follower;
 
-/* Starts the thread, which connects and asks; so the destination must have the job. `peer` and `job`
- * must outlive it. */
+/* Starts the thread, which connects and asks; so the destination must have the job. `peer` and
+ * `job` must outlive it. */
 struct follower *follower_start(const struct migrate_context *context, const struct peer *peer,
                                 const char *job, struct error **err);
 

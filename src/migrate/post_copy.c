@@ -161,7 +161,7 @@ int post_copy_carry_on(struct migration *m, struct error **err)
 /* Until the next try. -1: the agent ends. */
 static int pause_recovery(struct migration *m, const struct error *why, struct error **err)
 {
-    migration_note(m, "post-copy interrupted, recovering: %s", why->message);
+    migration_note(m, "post-copy interrupted, recovering: %s", why ? why->message : "?");
     if (fd_wait(m->cancel_fd, POLLIN, -1, clock_deadline_ns(TRY_AGAIN_MS), NULL) < 0)
         return 0;
     error_set(err, ERROR_CANCELLED, "the agent of %s was told to end in post-copy",
@@ -191,7 +191,7 @@ int post_copy_finish(struct migration *m, struct error **err)
         if (complete == 0 && (m->vm->qmp || vm_reconnect(m->vm, m->cancel_fd, &why) == 0) &&
             serve(m, &why) == 0)
             return 0;
-        if (why->kind != ERROR_CANCELLED)
+        if (why && why->kind != ERROR_CANCELLED)
             log_warning(m->vm->name, "post-copy to %s: %s; recovering", m->peer.host.name,
                         why->message);
         if (pause_recovery(m, why, err) < 0)
