@@ -2,11 +2,11 @@
 /*
  * The decoder.
  *
- * A window is decompressed whole, then its control is walked from front to back; what it makes goes
- * to QEMU in pieces of a size that stays in the processor's cache. Nothing that a block says is
- * used before it was compared with what is there: the header by its gate, the compressed data by
- * what it must come to, each item by what is left of the window's output, payload, control, and by
- * the slots in use.
+ * A window is decompressed whole, if it is compressed, then its control is walked from front to
+ * back; what it makes goes to QEMU in pieces of a size that stays in the processor's cache. Nothing
+ * that a block says is used before it was compared with what is there: the header by its gate, the
+ * compressed data by what it must come to, each item by what is left of the window's output,
+ * payload, control, and by the slots in use.
  */
 #include "stream/decoder.h"
 
@@ -313,19 +313,29 @@ static int walk_window(struct walk *walk, const struct stream_window_header *hea
     return 0;
 }
 
-static int decompress(struct decoder *decoder, const struct stream_window_header *header,
-                      const struct block *block, struct error **err)
+/* A window's payload and control: in the block itself, or in `raw` once decompressed. */
+static const uint8_t *decompress(struct decoder *decoder, const struct stream_window_header *header,
+                                 const struct block *block, struct error **err)
 {
+    const uint8_t *in = block->data + STREAM_WINDOW_HEADER_SIZE;
+    size_t in_size = block->size - STREAM_WINDOW_HEADER_SIZE;
+    size_t size = (size_t)header->payload + header->control;
+    if (header->codec == STREAM_CODEC_NONE) {
+        if (in_size == size)
+            return in;
+        error_set(err, ERROR_CORRUPT, "%zu bytes where %zu are announced", in_size, size);
+        return NULL;
+    }
     struct codec_reader **lane = &decoder->lanes[header->lane];
     if (!*lane) {
         *lane = codec_reader_new(err);
         if (!*lane)
-            return -1;
+            return NULL;
         decoder->lanes_used++;
     }
-    return codec_decompress(*lane, header->codec, block->data + STREAM_WINDOW_HEADER_SIZE,
-                            block->size - STREAM_WINDOW_HEADER_SIZE, decoder->raw,
-                            (size_t)header->payload + header->control, err);
+    return codec_decompress(*lane, header->codec, in, in_size, decoder->raw, size, err) < 0
+               ? NULL
+               : decoder->raw;
 }
 
 static int take_window(struct decoder *decoder, const struct block *block, struct error **err)
@@ -338,13 +348,14 @@ static int take_window(struct decoder *decoder, const struct block *block, struc
     if (answered && !offer)
         return error_set(err, ERROR_CORRUPT, "window %" PRIu64 ": nothing was offered",
                          header.number);
-    if (decompress(decoder, &header, block, err) < 0)
+    const uint8_t *payload = decompress(decoder, &header, block, err);
+    if (!payload)
         return error_prefix(err, "window %" PRIu64, header.number);
-    const uint8_t *control = decoder->raw + header.payload;
+    const uint8_t *control = payload + header.payload;
     struct walk walk = {
         .decoder = decoder,
         .control = {control, control + header.control},
-        .payload = {decoder->raw, control},
+        .payload = {payload, control},
         .offer = answered ? offer : NULL,
         .output_left = header.output,
     };
