@@ -106,12 +106,10 @@ static struct block *compress(struct lane *lane, struct stream_window_header *he
 {
     size_t size = (*block)->size - STREAM_WINDOW_HEADER_SIZE, made = 0;
     struct block *out;
-    if (header->codec != STREAM_CODEC_NONE) {
-        made = codec_compress(lane->writer, header->codec,
-                              (*block)->data + STREAM_WINDOW_HEADER_SIZE, size, lane->out);
-        if (!made && header->codec == STREAM_CODEC_ZSTD) /* its stream has a hole now */
-            return NULL;
-    }
+    if (header->codec != STREAM_CODEC_NONE &&
+        !codec_compress(lane->writer, header->codec, (*block)->data + STREAM_WINDOW_HEADER_SIZE,
+                        size, header->payload / RAM_PAGE_SIZE, lane->out, &made))
+        return NULL;
     if (made) {
         out = block_new(STREAM_WINDOW, (uint32_t)(STREAM_WINDOW_HEADER_SIZE + made));
         if (!out)

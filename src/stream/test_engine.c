@@ -136,6 +136,38 @@ static void test_changes_are_small(void **state)
     made_free(&stream);
 }
 
+/* Where all is noise, windows go uncompressed between those that are part of a lane's zstd stream.
+ */
+static void test_noise_is_not_compressed(void **state)
+{
+    (void)state;
+    enum { ROUNDS = 2, NOISE = 3000, TEXT = 100 };
+    for (unsigned threads = 0; threads <= 2; threads++) {
+        struct made_stream stream = {0};
+        struct stream_counts counts;
+        uint8_t page[RAM_PAGE_SIZE];
+        uint64_t seed = 1234567;
+        made_begin(&stream, (uint64_t)ROUNDS * (NOISE + TEXT) * RAM_PAGE_SIZE);
+        made_part(&stream);
+        for (uint64_t i = 0; i < (uint64_t)ROUNDS * (NOISE + TEXT); i++) {
+            bool noise = i % (NOISE + TEXT) < NOISE;
+            for (size_t at = 0; at < sizeof(page); at += 8) {
+                uint64_t word = made_random(&seed) & (noise ? UINT64_MAX : 0x0303030303030303);
+                memcpy(page + at, &word, 8);
+            }
+            made_page(&stream, i * RAM_PAGE_SIZE, i ? NULL : "pc.ram", page);
+        }
+        made_part_end(&stream);
+        const struct encoder_options options = {
+            .codec = CHOOSER_ZSTD, .threads = threads, .slots = 1000};
+        carry(&options, &stream, stream.size, 1, &counts);
+        assert_true(counts.compressed >= (uint64_t)ROUNDS * TEXT);
+        assert_true(counts.plain > counts.compressed / 2);
+        assert_int_equal(counts.plain + counts.compressed, ROUNDS * (NOISE + TEXT));
+        made_free(&stream);
+    }
+}
+
 /* --- the dictionary --- */
 
 struct host_ram {
@@ -234,6 +266,7 @@ int main(void)
         cmocka_unit_test(test_garbage_passes),
         cmocka_unit_test(test_pages_are_counted_by_kind),
         cmocka_unit_test(test_changes_are_small),
+        cmocka_unit_test(test_noise_is_not_compressed),
         cmocka_unit_test(test_known_pages_do_not_travel),
         cmocka_unit_test(test_nobody_waits_for_an_answer_at_the_end),
     };
