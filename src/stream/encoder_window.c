@@ -74,22 +74,25 @@ static void put_bytes(struct encoder *encoder, const uint8_t *bytes, size_t size
     control_raw(&encoder->control, bytes, size);
 }
 
-static void put_payload(struct encoder *encoder, const uint8_t *page)
+/* Copies the page to where the payload goes on; it belongs to it when put_payload() follows. */
+static void stage(struct encoder *encoder, const uint8_t *page)
 {
     struct window *window = encoder->open;
     memcpy(window->block->data + STREAM_WINDOW_HEADER_SIZE + window->header.payload, page,
            RAM_PAGE_SIZE);
-    window->header.payload += RAM_PAGE_SIZE;
+}
+
+static void put_payload(struct encoder *encoder)
+{
+    encoder->open->header.payload += RAM_PAGE_SIZE;
 }
 
 /* Is the header what the decoder makes for the address? Moves the position there then. */
 static bool header_is_made(struct encoder *encoder, const struct ram_token *token, uint64_t kind,
                            size_t behind)
 {
-    uint8_t made[RAM_RECORD_HEADER_MAX];
     if (token->named || token->size != 8 + behind ||
-        ram_record_header(made, kind, token->address, NULL) != 8 ||
-        memcmp(made, token->bytes, 8) != 0)
+        bytes_get64(token->bytes) != (token->address | kind | RAM_RECORD_CONTINUE))
         return false;
     int64_t distance = (int64_t)(token->address - encoder->address) / RAM_PAGE_SIZE;
     if (distance) {
@@ -124,11 +127,12 @@ static void use_slot(struct encoder *encoder, uint32_t slot)
     encoder->slot = slot + 1;
 }
 
+/* The staged page travels, and is in the slot from then on. */
 static void keep(struct encoder *encoder, uint32_t slot, uint64_t hash, const uint8_t *page)
 {
     use_slot(encoder, slot);
     control_run(&encoder->control, CONTROL_KEEP, 1);
-    put_payload(encoder, page);
+    put_payload(encoder);
     slots_put(&encoder->slots, slot, page);
     slot_map_filled(encoder->map, slot, hash);
 }
@@ -146,6 +150,7 @@ static void put_again(struct encoder *encoder, uint32_t slot, const uint8_t *pag
     uint64_t hash = fast_hash(page);
     size_t size = delta_make(slots_page(&encoder->slots, slot), page, delta);
     if (!size) {
+        stage(encoder, page);
         keep(encoder, slot, hash, page);
         return;
     }
@@ -158,7 +163,7 @@ static void put_again(struct encoder *encoder, uint32_t slot, const uint8_t *pag
     encoder->pending.delta++;
 }
 
-/* The destination may have it: it is asked when the window is full. */
+/* The destination may have the staged page: it is asked when the window is full. */
 static bool put_offered(struct encoder *encoder, const uint8_t *page)
 {
     struct window *window = encoder->open;
@@ -172,20 +177,23 @@ static bool put_offered(struct encoder *encoder, const uint8_t *page)
     encoder->passed++;
     window->offered_at[window->offered++] = (uint16_t)(window->header.payload / RAM_PAGE_SIZE);
     control_run(&encoder->control, CONTROL_OFFERED, 1);
-    put_payload(encoder, page);
+    put_payload(encoder);
     return true;
 }
 
 static void put_new(struct encoder *encoder, const struct ram_token *token)
 {
     if (!encoder->map) {
+        stage(encoder, token->page);
         if (put_offered(encoder, token->page))
             return;
         control_run(&encoder->control, CONTROL_PLAIN, 1);
-        put_payload(encoder, token->page);
+        put_payload(encoder);
         return;
     }
     uint64_t hash = fast_hash(token->page);
+    slot_map_fetch_content(encoder->map, hash);
+    stage(encoder, token->page); /* most pages are new, and it takes as long as to fetch */
     uint32_t same = slot_map_find_content(encoder->map, hash, token->page);
     if (same != SLOT_NONE) {
         use_slot(encoder, same);

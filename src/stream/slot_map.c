@@ -120,6 +120,11 @@ uint32_t slot_map_find(struct slot_map *map, uint32_t block, uint64_t address)
     return SLOT_NONE;
 }
 
+void slot_map_fetch_content(const struct slot_map *map, uint64_t hash)
+{
+    __builtin_prefetch(set_of(map->by_hash, map->sets, mix(hash)), 1);
+}
+
 uint32_t slot_map_find_content(struct slot_map *map, uint64_t hash,
                                const uint8_t page[RAM_PAGE_SIZE])
 {

@@ -26,6 +26,9 @@ void slot_map_free(struct slot_map *map);
 /* The slot that holds what was sent of this page before, or SLOT_NONE. */
 uint32_t slot_map_find(struct slot_map *map, uint32_t block, uint64_t address);
 
+/* slot_map_find_content() follows soon: what it looks at is on its way from memory. */
+void slot_map_fetch_content(const struct slot_map *map, uint64_t hash);
+
 /* A slot, of whatever page, whose content equals `page`, or SLOT_NONE. `hash` is the page's. */
 uint32_t slot_map_find_content(struct slot_map *map, uint64_t hash,
                                const uint8_t page[RAM_PAGE_SIZE]);
