@@ -61,8 +61,10 @@ static uint64_t encode(const struct micro_stream *stream, enum work work, struct
     struct stream_sink sink = {.emit = take_block, .context = blocks};
     struct encoder *encoder = encoder_new(&options, sink, NULL);
     int status = encoder ? 0 : -1;
-    if (encoder && work != PASS)
+    if (encoder && work != PASS) {
         encoder_link(encoder, SCARCE_RATE, true);
+        encoder_keep(encoder); /* the most that it may have to do */
+    }
     for (size_t at = 0; status == 0 && at < stream->size; at += MICRO_PIECE) {
         size_t left = stream->size - at;
         status = encoder_write(encoder, stream->bytes + at, left < MICRO_PIECE ? left : MICRO_PIECE,

@@ -4,6 +4,7 @@
  * Ends at pre-switchover, with the guest stopped (also on the way into post-copy).
  */
 #include <fcntl.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "base/clock.h"
@@ -103,6 +104,45 @@ static void keep_ram(struct migration *m)
         log_warning(m->vm->name, "its RAM is not kept: %s", err->message);
 }
 
+/* Half a percent of its pages between two looks: what changes while they travel once is then a good
+ * part of all of them. */
+#define WRITES_MUCH_PERMILLE 5
+
+/* Does the guest change its memory so fast that pages are worth keeping already when they travel
+ * for the first time? Not being able to tell is no reason to stay. */
+static void sample_writes(struct migration *m)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    unsigned permille = 0;
+    if (!m->written) {
+        m->written = calloc(1, sizeof(*m->written));
+        m->sampled = m->written ? known_pages_ram(m->vm, &err) : NULL;
+        if (m->sampled)
+            write_rate_begin(m->written, m->sampled, &err);
+    } else if (m->written->taken) {
+        m->written->taken = false;
+        if (write_rate_end(m->written, m->sampled, &permille, &err) == 0)
+            log_debug(m->vm->name, "the guest changes %u of 1000 pages in %d ms", permille,
+                      SAMPLE_MS);
+        ram_source_free(STEAL(m->sampled));
+    }
+    if (err)
+        log_debug(m->vm->name, "what the guest writes is not known: %s", err->message);
+    if (permille >= WRITES_MUCH_PERMILLE)
+        relay_keep(m->relay);
+}
+
+/* Pages that travel again are likely to do so once more, and as deltas then. */
+static void tend_slots(struct migration *m)
+{
+    if (!m->slots || !m->was_running || m->stopped_by_us)
+        return;
+    if (m->rounds >= 2)
+        relay_keep(m->relay);
+    else if (relay_status(m->relay).scarce)
+        sample_writes(m);
+}
+
 static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error **err)
 {
     if (migration_wait(m, *next_sample_ns, err) < 0)
@@ -111,6 +151,7 @@ static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error 
         return 0;
     *next_sample_ns = clock_deadline_ns(SAMPLE_MS);
     keep_ram(m);
+    tend_slots(m);
     if (fault_point(FAULT_SOURCE_COPY, err) < 0 || migration_sample(m, err) < 0 ||
         follow_policy(m, err) < 0)
         return -1;

@@ -127,6 +127,8 @@ static void migration_free(struct migration *m)
     close(m->stream_fd);
     if (m->qemu_end >= 0)
         close(m->qemu_end);
+    ram_source_free(m->sampled);
+    free(m->written);
     free(m->remote.digests);
     error_free(m->remote.error);
     json_decref(m->problems);

@@ -10,6 +10,7 @@
 #include "migrate/peer.h"
 #include "migrate/policy.h"
 #include "migrate/relay.h"
+#include "migrate/write_rate.h"
 
 enum migrate_phase { PHASE_PLAN, PHASE_PREPARE, PHASE_COPY, PHASE_HANDOVER, PHASE_CONFIRM };
 #define PHASE_COUNT (PHASE_CONFIRM + 1)
@@ -58,6 +59,8 @@ struct migration {
     bool was_lost;                       /* it had no connection when last looked at */
     int64_t back_ns;                     /* since when it has one again */
     uint32_t slots;                      /* of the stream engine; agreed on in Prepare */
+    struct ram_source *sampled;          /* our guest's RAM, between two looks at it */
+    struct write_rate *written;          /* NULL: not looked at yet */
     int stream_fd;                       /* the relay's news */
     char stream[JOB_ID_SIZE];            /* of the newest one begun by a recovery */
     int qemu_end; /* a duplicate of the relay's, for the way back from post-copy; -1: none */

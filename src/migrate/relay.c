@@ -168,6 +168,11 @@ void relay_post_copy(struct relay *relay)
     relay_urgent(relay);
 }
 
+void relay_keep(struct relay *relay)
+{
+    relay->keeps = true;
+}
+
 void relay_commit(struct relay *relay)
 {
     relay->committed = true;

@@ -68,9 +68,12 @@ int relay_failure(struct relay *relay, struct error **err);
 /* Why there is no connection now: see link_error. */
 int relay_trouble(struct relay *relay, struct error **err);
 
-/* The guest stands, or fetches pages: what is queued on the way costs downtime. From any thread. */
+/* The guest stands, or fetches pages: what is queued on the way costs downtime. From any thread, as
+ * the next two. */
 void relay_urgent(struct relay *relay);
-/* Post-copy begins: the same, and little is on its way at a time, as the guest waits for pages.
+/* Source: the guest changes pages that were sent, so that it pays to keep them (encoder_keep). */
+void relay_keep(struct relay *relay);
+/* Post-copy begins: urgent, and little is on its way at a time, as the guest waits for pages.
  * From `spooled` on, all that is on its way outlives the agents. */
 void relay_post_copy(struct relay *relay);
 

@@ -25,7 +25,7 @@ struct relay {
     bool end_sent;
     int event_fd;                  /* not ours */
     int wake_fd, stop_fd, quit_fd; /* stop: no more of the link; quit: no more at all */
-    atomic_bool committed, urgent;
+    atomic_bool committed, urgent, keeps;
     atomic_bool post_copy; /* what was read is in the link before more is */
     pthread_t thread;
     pthread_mutex_t lock;

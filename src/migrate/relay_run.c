@@ -232,6 +232,8 @@ static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct err
         link_limit(relay->link,
                    relay->post_copy ? relay->pace.post_copy_max : relay->pace.under_way_max);
     }
+    if (relay->keeps)
+        encoder_keep(relay->encoder);
     if (relay->urgent && !relay->hurries) {
         relay->hurries = true;
         if (encoder_urgent(relay->encoder, true, err) < 0)

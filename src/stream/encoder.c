@@ -401,6 +401,11 @@ uint64_t encoder_emitted(struct encoder *encoder)
     return pipeline_emitted(encoder->pipeline);
 }
 
+void encoder_keep(struct encoder *encoder)
+{
+    encoder->keeps = true;
+}
+
 void encoder_link(struct encoder *encoder, double rate, bool waited)
 {
     chooser_link(&encoder->chooser, rate, waited, encoder->peer_busy);

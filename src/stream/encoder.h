@@ -63,6 +63,13 @@ int encoder_answer(struct encoder *encoder, const struct block *block, struct er
 /* Bytes of all blocks that have left. */
 uint64_t encoder_emitted(struct encoder *encoder);
 
+/*
+ * Pages that are sent from now on go into slots, so that what the guest changes of them later
+ * travels as a delta. At first they do not: most pages of most guests travel once, and a copy at
+ * either end costs as much as all else together.
+ */
+void encoder_keep(struct encoder *encoder);
+
 /* What the link did lately, see chooser_link(). */
 void encoder_link(struct encoder *encoder, double rate, bool waited);
 

@@ -42,6 +42,7 @@ struct encoder {
     struct page_filter *filter;
     uint64_t hashed, passed; /* pages: asked the filter about, and let pass by it */
     bool urgent;
+    bool keeps; /* pages go into slots */
 
     struct window *open; /* NULL: none */
     struct window *waiting, **waiting_end;

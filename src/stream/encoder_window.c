@@ -183,7 +183,7 @@ static bool put_offered(struct encoder *encoder, const uint8_t *page)
 
 static void put_new(struct encoder *encoder, const struct ram_token *token)
 {
-    if (!encoder->map) {
+    if (!encoder->map || !encoder->keeps) {
         stage(encoder, token->page);
         if (put_offered(encoder, token->page))
             return;

@@ -104,6 +104,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     if (data[0] & 1)
         give_filter(encoder);
+    if (data[0] & 2)
+        encoder_keep(encoder);
     if (feed(encoder, stream, ends.size, data + 2, answers, piece) &&
         (encoder_finish(encoder, NULL) < 0 || ends.done != ends.size))
         abort();
