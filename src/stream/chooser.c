@@ -22,7 +22,8 @@
 #define USED 0.25
 /* A peer that was busy for more than this is what was waited for. */
 #define PEER_BUSY 700
-/* While nothing is compressed, each so manieth window tells what compression would bring. */
+/* Each so manieth window tells what compressing better would bring: a codec that was slow while the
+ * move began, with so much else to do, may be the best a moment later. */
 #define PROBE_WINDOWS 64
 
 void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned threads)
@@ -99,8 +100,7 @@ enum stream_codec chooser_next(struct chooser *chooser, bool *reduce)
     if (chooser->wish != CHOOSER_AUTO)
         return wished[chooser->wish];
     chooser->codec = best(chooser);
-    if (chooser->scarce && chooser->codec == STREAM_CODEC_NONE &&
-        chooser->windows % PROBE_WINDOWS == 0)
+    if (chooser->scarce && chooser->windows % PROBE_WINDOWS == 0)
         return STREAM_CODEC_ZSTD;
     return chooser->codec;
 }

@@ -103,6 +103,24 @@ static void test_faster_link(void **state)
     assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
 }
 
+/* A codec that had little of the processor at first is looked at again. */
+static void test_slow_at_first(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 119e6, true, 100);
+    assert_int_equal(chooser_next(&chooser, &reduce), STREAM_CODEC_ZSTD);
+    for (unsigned i = 0; i < 20; i++)
+        chooser_measured(&chooser, STREAM_CODEC_ZSTD, 3200000, 1000000, NS_PER_S / 50);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_LZ4);
+    for (unsigned i = 0; i < 2000; i++)
+        if (chooser_next(&chooser, &reduce) == STREAM_CODEC_ZSTD)
+            chooser_measured(&chooser, STREAM_CODEC_ZSTD, 3200000, 1000000, NS_PER_S / 150);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_ZSTD);
+}
+
 /* One that is hardly used is not. */
 static void test_idle_link(void **state)
 {
@@ -140,6 +158,7 @@ int main(void)
         cmocka_unit_test(test_busy_peer),
         cmocka_unit_test(test_random_memory_is_not_compressed),
         cmocka_unit_test(test_faster_link),
+        cmocka_unit_test(test_slow_at_first),
         cmocka_unit_test(test_idle_link),
         cmocka_unit_test(test_wishes_are_followed),
     };
