@@ -157,7 +157,7 @@ static void put_again(struct encoder *encoder, uint32_t slot, const uint8_t *pag
     use_slot(encoder, slot);
     control_item(&encoder->control, CONTROL_DELTA, 1);
     control_raw(&encoder->control, delta, size);
-    slots_put(&encoder->slots, slot, page);
+    memcpy(slots_page(&encoder->slots, slot), page, RAM_PAGE_SIZE); /* it is in the caches now */
     slot_map_filled(encoder->map, slot, hash);
     check_slot_page(encoder, hash);
     encoder->pending.delta++;
