@@ -7,6 +7,11 @@
 #define INTERVAL_NS (20 * NS_PER_MS)
 /* Waiting for this share of an interval makes the link what is scarce. */
 #define SCARCE 0.5
+/* A link that has been this much faster is waited for so many intervals before that
+ * counts: a processor that served others for a moment looks the same. Taking that for a slow link
+ * costs half a second of compression, and copying the RAM that is left behind. */
+#define FASTER     1.33
+#define SURE_WAITS 5
 /* What may be under way: what the link takes in this time beside its round trip, ... */
 #define QUEUE_NS (10 * NS_PER_MS)
 /* ... and at least so many bytes, so that a long link can show what it takes: while they are on
@@ -29,6 +34,14 @@ void relay_pace_begin(struct relay_pace *pace)
     *pace = (struct relay_pace){.under_way_max = UNDER_WAY_MIN, .post_copy_max = POST_COPY_MIN};
 }
 
+bool relay_pace_judge(struct relay_pace *pace, bool waited, double rate)
+{
+    pace->waits = waited ? pace->waits + 1 : 0;
+    if (rate > pace->best)
+        pace->best = rate;
+    return waited && rate > 0 && (rate * FASTER >= pace->best || pace->waits >= SURE_WAITS);
+}
+
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce)
 {
@@ -45,8 +58,9 @@ bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, str
     *rate = acked > pace->acked
                 ? (double)(acked - pace->acked) * (double)NS_PER_S / (double)passed_ns
                 : 0;
-    *scarce = (double)pace->waited_ns > SCARCE * (double)passed_ns &&
-              (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
+    bool most = (double)pace->waited_ns > SCARCE * (double)passed_ns &&
+                (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
+    *scarce = relay_pace_judge(pace, most, *rate);
     pace->network_ns = status.network_ns;
     pace->under_way_max = under_way(&status, QUEUE_NS, UNDER_WAY_MIN);
     pace->post_copy_max = under_way(&status, POST_COPY_QUEUE_NS, POST_COPY_MIN);

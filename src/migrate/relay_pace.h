@@ -12,6 +12,8 @@ struct relay_pace {
     int64_t waited_ns;  /* of the interval */
     int64_t network_ns; /* the link's wait for the network, at its beginning */
     uint64_t acked;     /* at its beginning */
+    double best;        /* the highest rate so far, bytes per second */
+    unsigned waits;     /* intervals in a row in which the link was waited for */
     /* What may be under way: what is queued before the last bytes adds to the downtime. */
     size_t under_way_max;
     /* The same in post-copy, where a page that the guest waits for is behind it. */
@@ -31,5 +33,9 @@ void relay_pace_begin(struct relay_pace *pace);
  */
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce);
+
+/* The judgement of one interval: was the link what was scarce, if it was waited for in most of it,
+ * or did it only stand still for a moment? For relay_pace_look and tests. */
+bool relay_pace_judge(struct relay_pace *pace, bool waited, double rate);
 
 #endif
