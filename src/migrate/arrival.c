@@ -198,9 +198,13 @@ int arrival_abort(struct arrival *a, struct error **err)
     return 0;
 }
 
-int arrival_await_stored(struct arrival *a, struct error **err)
+int arrival_await_stored(struct arrival *a, bool last, struct error **err)
 {
     LOCK_SCOPE(&a->lock);
+    if (a->lost && !last)
+        return error_set(err, ERROR_STATE, "VM %s is lost", a->vm->name);
+    a->source_knows |= a->lost;
+    fd_event_signal(a->wake_fd);
     while (!a->stored && !a->store_error && !a->finished)
         pthread_cond_wait(&a->changed, &a->lock);
     if (a->stored)

@@ -70,8 +70,9 @@ int arrival_recover(struct arrival *arrival, const char *stream, bool gone, uint
                     const char **answer, uint64_t *ours, struct error **err);
 
 /* Returns once the VM is stored, with its definition if it is to have one; or with the reason why
- * that failed, while it is tried again. */
-int arrival_await_stored(struct arrival *arrival, struct error **err);
+ * that failed, while it is tried again. A VM that was lost in post-copy is stored only once the
+ * source says its last word, with `last`: until then it may ask what became of the guest. */
+int arrival_await_stored(struct arrival *arrival, bool last, struct error **err);
 /* Returns once nothing of the job is left to do here. */
 void arrival_await_end(struct arrival *arrival);
 

@@ -42,15 +42,17 @@ static bool resumed(struct arrival *a)
     return a->vm->guest.resumed_ns != 0;
 }
 
-/* What QEMU says of itself; false when it does not answer. */
-static bool query_status(struct arrival *a, char status[32])
+/* What QEMU says of itself; false when it does not, and *silent when it had the time. */
+static bool query_status(struct arrival *a, char status[32], bool *silent)
 {
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_JSON json_t *state = NULL;
-    if (!a->vm->qmp && vm_reconnect(a->vm, a->wake_fd, &err) < 0)
+    fd_event_clear(a->wake_fd); /* news of the stream; pause_ends looks at what else it may be */
+    if ((!a->vm->qmp && vm_reconnect(a->vm, a->wake_fd, &err) < 0) ||
+        qmp_execute(a->vm->qmp, "query-status", NULL, &state, &err) < 0) {
+        *silent = err->kind != ERROR_CANCELLED;
         return false;
-    if (qmp_execute(a->vm->qmp, "query-status", NULL, &state, &err) < 0)
-        return false;
+    }
     snprintf(status, 32, "%s", json_opt_string(state, "status", ""));
     return true;
 }
@@ -73,15 +75,16 @@ static bool pause_ends(struct arrival *a)
 static enum arrival_guest after_failed_cont(struct arrival *a)
 {
     char status[32];
+    bool silent = false;
     for (;;) {
         bool gone = qemu_gone(a);
         if (resumed(a))
             return GUEST_OURS;
         if (gone)
             return GUEST_NEVER_RAN;
-        if (query_status(a, status))
+        if (query_status(a, status, &silent))
             return strcmp(status, "running") == 0 || resumed(a) ? GUEST_OURS : GUEST_NEVER_RAN;
-        if (source_gone(a))
+        if (silent && source_gone(a))
             return GUEST_OURS;
         if (pause_ends(a))
             return GUEST_UNKNOWN;
@@ -111,6 +114,7 @@ enum arrival_guest arrival_start_guest(struct arrival *a, struct error **err)
 enum arrival_guest arrival_take_up_guest(struct arrival *a, struct error **err)
 {
     char status[32];
+    bool silent = false;
     for (;;) {
         if (qemu_gone(a)) {
             if (may_have_run(a))
@@ -118,14 +122,14 @@ enum arrival_guest arrival_take_up_guest(struct arrival *a, struct error **err)
             error_set(err, ERROR_QEMU, "its QEMU ended before the guest could run");
             return GUEST_NEVER_RAN;
         }
-        if (query_status(a, status)) {
+        if (query_status(a, status, &silent)) {
             if (strcmp(status, "running") == 0)
                 return GUEST_OURS;
             if (strcmp(status, "paused") == 0 || strcmp(status, "prelaunch") == 0)
                 return arrival_start_guest(a, err);
             if (strcmp(status, "inmigrate") != 0)
                 log_debug(a->vm->name, "QEMU says that it is '%s'; asking again", status);
-        } else if (source_gone(a)) {
+        } else if (silent && source_gone(a)) {
             return GUEST_OURS;
         }
         if (pause_ends(a))

@@ -20,17 +20,29 @@
 
 /* Between two looks at whether QEMU has loaded the devices, which no event tells. */
 #define LOOK_MS 1
+/* Between two tries to end a QEMU that does not. */
+#define TRY_AGAIN_MS 1000
+
+static bool source_gone_or_ending(struct arrival *a)
+{
+    LOCK_SCOPE(&a->lock);
+    return a->source_gone || a->ending;
+}
 
 int arrival_await_devices(struct arrival *a, struct error **err)
 {
     for (;;) {
         CLEANUP_JSON json_t *state = NULL;
-        if (qmp_execute(a->vm->qmp, "query-status", NULL, &state, err) < 0) {
+        struct error *why = NULL;
+        if (qmp_execute(a->vm->qmp, "query-status", NULL, &state, &why) == 0) {
+            if (strcmp(json_opt_string(state, "status", ""), "inmigrate") != 0)
+                return 0;
+        } else if (why->kind != ERROR_TIMEOUT || source_gone_or_ending(a)) {
             CLEANUP_FREE char *tail = vm_log_tail(a->vm);
+            error_move(err, why);
             return error_prefix(err, "QEMU could not load the VM: %s", tail);
         }
-        if (strcmp(json_opt_string(state, "status", ""), "inmigrate") != 0)
-            return 0;
+        error_free(why); /* it may wait for a page, while the network is away */
         fd_wait(a->vm->changed_fd, POLLIN, -1, clock_deadline_ns(LOOK_MS), NULL);
     }
 }
@@ -92,10 +104,11 @@ int arrival_recover(struct arrival *a, const char *stream, bool gone, uint64_t g
     look(a, status, &gone_here);
     if (a->running && strcmp(status, "completed") == 0) {
         *answer = "complete";
-    } else if (gone || gone_here || a->lost) {
+    } else if (gone || gone_here || a->source_gone || a->lost) {
         if (await_lost(a, err) < 0)
             return -1;
-        *answer = "lost";
+        *answer = "lost"; /* and again, until it says that it knows: the answer may not arrive */
+        return 0;
     } else {
         *answer = "ready";
         return await_stream(a, stream, given, ours, err);
@@ -136,8 +149,10 @@ static void declare_lost(struct arrival *a)
               "lost: a QEMU ended in post-copy from %s, and with it a part of the guest's memory "
               "that was nowhere else; start it again as after a crash",
               a->peer_name);
-    if (a->vm->live && vm_end_unused(a->vm, &err) < 0)
-        log_error(a->vm->name, "%s", err->message);
+    if (a->vm->live && vm_end_unused(a->vm, &err) < 0) {
+        log_error(a->vm->name, "%s; trying again", err->message);
+        return; /* nobody is told before it is so */
+    }
     LOCK_SCOPE(&a->lock);
     a->lost = true;
     pthread_cond_broadcast(&a->changed);
@@ -169,13 +184,22 @@ static bool step(struct arrival *a, enum arrival_rest *rest)
     return false;
 }
 
+/* The guest is lost, but our QEMU does not end. */
+static bool ended_in_vain(struct arrival *a)
+{
+    LOCK_SCOPE(&a->lock);
+    return a->source_gone && !a->lost;
+}
+
 enum arrival_rest arrival_await_rest(struct arrival *a)
 {
     enum arrival_rest rest;
     while (!step(a, &rest)) {
         fault_pass(FAULT_DESTINATION_POST_COPY);
         CLEANUP_ERROR struct error *err = NULL;
-        if (arrival_wait(a, DEADLINE_NEVER, &err) < 0)
+        if (arrival_wait(a, ended_in_vain(a) ? clock_deadline_ns(TRY_AGAIN_MS) : DEADLINE_NEVER,
+                         &err) < 0 &&
+            err->kind != ERROR_TIMEOUT)
             return REST_AGENT_ENDS; /* QEMU's sockets stay as they are: the next agent goes on */
     }
     return rest;

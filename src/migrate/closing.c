@@ -79,6 +79,9 @@ static int close_record(struct closing *c, struct error **err)
     struct store *store = c->context->store;
     const struct peer peer = peer_of(c);
     int owner = handover_ask(store, &peer, c->entry.job, c->context->end_fd, err);
+    bool post_copy = json_opt_bool(c->entry.options, "post_copy", false);
+    if (owner < 0 && post_copy)
+        tell_gone(c, NULL); /* it may be all that the destination waits for to decide */
     if (owner < 0)
         return -1;
     if (!owner) {
@@ -88,7 +91,7 @@ static int close_record(struct closing *c, struct error **err)
                       c->entry.peer_name);
         return journal_delete(store, c->entry.job, true, err);
     }
-    if (json_opt_bool(c->entry.options, "post_copy", false) && tell_gone(c, err) < 0)
+    if (post_copy && tell_gone(c, err) < 0)
         return -1;
     bool undefine = c->vm && c->vm->definition &&
                     json_opt_bool(c->entry.options, "undefine_source", false) &&

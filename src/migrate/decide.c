@@ -62,4 +62,5 @@ void decide_there(struct migration *m)
                        "`mudanza undefine %s` removes it",
                        m->peer.host.name, m->vm->name);
     m->options.undefine_source = false;
+    m->options.post_copy = m->post_copy_started = false; /* nothing more can be sent there */
 }

@@ -232,9 +232,14 @@ static int take_back(struct migration *m, struct error **err)
 /* What QEMU says from here on outlives this agent. */
 static int await_spool(struct migration *m, struct error **err)
 {
-    while (!relay_status(m->relay).spooled)
+    char status[32];
+    while (!relay_status(m->relay).spooled) {
+        migration_qemu_status(m, status);
+        if (strcmp(status, "failed") == 0 || strcmp(status, "cancelled") == 0)
+            return migration_qemu_failure(m, err);
         if (migration_wait(m, DEADLINE_NEVER, err) < 0)
             return -1;
+    }
     return 0;
 }
 

@@ -29,6 +29,7 @@
 #define PIPE   "mudanza-pipe"
 #define FROM   "mudanza-from"
 #define TO     "mudanza-to"
+#define THEIRS "mudanza" /* its own end, until it has used it */
 
 static int give(struct qmp *qmp, const char *name, int fd, struct error **err)
 {
@@ -60,7 +61,7 @@ static int make_spools(const char *job, struct held *held, struct error **err)
 
 static int give_all(struct qmp *qmp, const struct held *held, int theirs, struct error **err)
 {
-    if (give(qmp, "mudanza", theirs, err) < 0 || give(qmp, SOCKET, held->socket, err) < 0)
+    if (give(qmp, THEIRS, theirs, err) < 0 || give(qmp, SOCKET, held->socket, err) < 0)
         return -1;
     if (!held_has_spools(held))
         return 0;
@@ -153,9 +154,14 @@ int held_take(const struct process_id *process, const char *job, struct held *he
 
 void held_drop(struct qmp *qmp)
 {
-    static const char *const names[] = {SOCKET, PIPE, FROM, TO};
-    for (size_t i = 0; i < ARRAY_SIZE(names); i++)
-        qmp_execute(qmp, "closefd", json_pack("{s:s}", "fdname", names[i]), NULL, NULL);
+    static const char *const names[] = {SOCKET, PIPE, FROM, TO, THEIRS};
+    bool silent = false; /* a QEMU that does not answer is not asked again and again */
+    for (size_t i = 0; i < ARRAY_SIZE(names) && !silent; i++) {
+        CLEANUP_ERROR struct error *err = NULL;
+        silent =
+            qmp_execute(qmp, "closefd", json_pack("{s:s}", "fdname", names[i]), NULL, &err) < 0 &&
+            err->kind == ERROR_TIMEOUT;
+    }
 }
 
 bool held_has_spools(const struct held *held)

@@ -253,13 +253,13 @@ static int method_abort(void *context, struct varlink_call *call, json_t **reply
 }
 
 /* 1: the VM is this host's, and stored. 0: no entry. -1: it says anything else. */
-static int need_stored(struct migrate_context *context, const struct varlink_call *call,
+static int need_stored(struct migrate_context *context, const struct varlink_call *call, bool last,
                        struct error **err)
 {
     struct journal_entry entry;
     struct arrival *arrival = arrival_of(context, call, NULL);
     if (arrival) {
-        int result = arrival_await_stored(arrival, err);
+        int result = arrival_await_stored(arrival, last, err);
         if (result == 0)
             arrival_await_end(arrival);
         arrival_put(arrival);
@@ -281,7 +281,7 @@ static int method_stored(void *context, struct varlink_call *call, json_t **repl
                          struct error **err)
 {
     (void)reply;
-    int stored = need_stored(context, call, err);
+    int stored = need_stored(context, call, false, err);
     if (stored == 0)
         return error_set(err, ERROR_NOT_FOUND, "job %s is not known here", text_of(call, "job"));
     return stored < 0 ? -1 : 0;
@@ -293,7 +293,7 @@ static int method_forget(void *context, struct varlink_call *call, json_t **repl
     (void)reply;
     struct migrate_context *migrate = context;
     const char *job = text_of(call, "job");
-    int stored = need_stored(migrate, call, err);
+    int stored = need_stored(migrate, call, true, err);
     if (stored <= 0)
         return stored;
     if (fault_point(FAULT_DESTINATION_FORGET_BEFORE, err) < 0 ||

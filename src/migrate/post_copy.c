@@ -108,9 +108,11 @@ static int go_on(struct migration *m, struct held *held, uint64_t from, struct e
         .context = m->context, .job = m->stream, .fingerprint = m->peer.host.fingerprint};
     /* In the middle of a stream nothing says what its pages are: its bytes are compressed, no more.
      */
-    const struct encoder_options encoder = {.codec = m->options.compress,
-                                            .threads = data_link_threads()};
+    const struct encoder_options encoder = {
+        .codec = m->options.compress, .threads = data_link_threads(), .middle = true};
     m->relay = relay_start_source(&ends, &encoder, data_link_connect, &m->target_host, err);
+    m->cuts = 0; /* of this one's connections */
+    m->was_lost = false;
     return m->relay ? 0 : -1;
 }
 

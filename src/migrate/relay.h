@@ -81,7 +81,7 @@ void relay_post_copy(struct relay *relay);
  */
 void relay_commit(struct relay *relay);
 
-/* Source, not in post-copy: the move is over. What QEMU still says is read, so that it can be told
+/* Source, before post-copy: the move is over. What QEMU still says is read, so that it can be told
  * to give up, and dropped. The same happens by itself once the relay has failed. */
 void relay_discard(struct relay *relay);
 

@@ -10,9 +10,18 @@
 #include "migrate/closing.h"
 #include "migrate/held.h"
 #include "migrate/migration_private.h"
+#include "qemu/unblock.h"
 
 /* How long QEMU may take to give up its outgoing migration. */
 #define CANCEL_MS 10000
+/* Between two tries to continue a guest whose migration is just ending, which no event tells. */
+#define CONT_AGAIN_MS 5
+
+static bool qemu_lives(struct migration *m)
+{
+    LOCK_SCOPE(&m->vm->lock);
+    return m->vm->live && !m->vm->guest.gone;
+}
 
 /* QEMU gives up its outgoing migration and is as before. */
 static void cancel_qemu(struct migration *m)
@@ -20,6 +29,10 @@ static void cancel_qemu(struct migration *m)
     CLEANUP_ERROR struct error *err = NULL;
     char status[32];
     int64_t deadline_ns = clock_deadline_ns(CANCEL_MS);
+    /* One that has stood in its package since an earlier agent ended: nobody wants that any more.
+     */
+    if (m->found && !m->vm->qmp && qemu_lives(m) && qemu_unblock(&m->vm->process, true))
+        vm_reconnect(m->vm, m->cancel_fd, NULL);
     if (post_copy_way_back_needed(m)) {
         if (post_copy_way_back(m, &err) < 0)
             log_error(m->vm->name, "bringing it back from post-copy: %s", err->message);
@@ -38,17 +51,31 @@ static void cancel_qemu(struct migration *m)
     }
 }
 
-static bool qemu_lives(struct migration *m)
-{
-    LOCK_SCOPE(&m->vm->lock);
-    return m->vm->live && !m->vm->guest.gone;
-}
-
 /* QEMU 7.2 that is told to cancel in the moment in which it gives its disks away runs its guest
  * again without taking them back; `cont` does, also for one that runs. */
 static bool disks_may_be_inactive(const struct migration *m)
 {
     return m->stopped_ns || m->found;
+}
+
+/* `cont`, also when QEMU has yet to notice that its migration is over: it says so first, and lets
+ * go of the guest a moment later. */
+static int continue_guest(struct migration *m, struct error **err)
+{
+    int64_t deadline_ns = clock_deadline_ns(CANCEL_MS);
+    for (;;) {
+        CLEANUP_JSON json_t *state = NULL;
+        struct error *why = NULL;
+        if (qmp_execute(m->vm->qmp, "cont", NULL, NULL, &why) == 0)
+            return 0;
+        if (clock_now_ns() >= deadline_ns ||
+            qmp_execute(m->vm->qmp, "query-status", NULL, &state, NULL) < 0 ||
+            strcmp(json_opt_string(state, "status", ""), "finish-migrate") != 0)
+            return error_move(err, why);
+        error_free(why);
+        fd_wait(m->vm->changed_fd, POLLIN, -1, clock_deadline_ns(CONT_AGAIN_MS), NULL);
+        fd_event_clear(m->vm->changed_fd);
+    }
 }
 
 static void resume_guest(struct migration *m)
@@ -65,7 +92,7 @@ static void resume_guest(struct migration *m)
                        host, name);
     else if ((qmp_execute(m->vm->qmp, "query-status", NULL, &state, NULL) < 0 ||
               !json_opt_bool(state, "running", false) || disks_may_be_inactive(m)) &&
-             qmp_execute(m->vm->qmp, "cont", NULL, NULL, &err) < 0)
+             continue_guest(m, &err) < 0)
         migration_warn(m, "it stands still on %s: %s; `mudanza resume %s` tries again", host,
                        err->message, name);
 }

@@ -7,6 +7,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/ioctl.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
@@ -53,14 +54,14 @@ static void test_who_stands_in_a_write_gets_through(void **state)
     start(fixture, script, fds, ARRAY_SIZE(fds));
     assert_ok(fd_wait(stream[1], POLLIN, -1, clock_deadline_ns(PATIENCE_MS), &err), err);
     assert_int_equal(unread(done[0]), 0);
-    assert_true(qemu_unblock(&fixture->id));
+    assert_true(qemu_unblock(&fixture->id, false));
     /* On a machine with other things to do it may have paused for longer than is waited for. */
     int64_t deadline_ns = clock_deadline_ns(PATIENCE_MS);
     while (fd_wait(done[0], POLLIN, -1, clock_deadline_ns(0), NULL) < 0) {
         assert_true(clock_now_ns() < deadline_ns);
-        qemu_unblock(&fixture->id);
+        qemu_unblock(&fixture->id, false);
     }
-    while (qemu_unblock(&fixture->id)) /* the rest, which nobody waits for */
+    while (qemu_unblock(&fixture->id, false)) /* the rest, which nobody waits for */
         assert_true(clock_now_ns() < deadline_ns);
     assert_int_equal(unread(stream[1]), 0);
     for (size_t i = 0; i < 2; i++) {
@@ -97,13 +98,34 @@ static void test_what_others_said_stays(void **state)
     assert_int_equal(write(pipe_ends[1], "line", 4), 4);
     const int fds[] = {client, server, pipe_ends[0], empty[0], empty[1]};
     start(fixture, "exec sleep 1000", fds, ARRAY_SIZE(fds));
-    assert_false(qemu_unblock(&fixture->id));
+    assert_false(qemu_unblock(&fixture->id, false));
     assert_int_equal(unread(server), 8);
     assert_int_equal(unread(client), 6);
     assert_int_equal(unread(pipe_ends[0]), 4);
     const int all[] = {listener, client, server, pipe_ends[0], pipe_ends[1], empty[0], empty[1]};
     for (size_t i = 0; i < ARRAY_SIZE(all); i++)
         close(all[i]);
+}
+
+/* Post-copy past its commit point: only when nobody needs the guest's other half. */
+static void test_what_is_spooled_stays(void **state)
+{
+    struct testing_script *fixture = *state;
+    int stream[2], spool = memfd_create("mudanza-job-from-17", MFD_CLOEXEC);
+    make_pair(stream);
+    assert_int_equal(write(stream[0], "bytes", 5), 5);
+    assert_int_equal(lseek(spool, 4711, SEEK_SET), 4711);
+    const int fds[] = {stream[0], stream[1], spool};
+    start(fixture, "exec sleep 1000", fds, ARRAY_SIZE(fds));
+    assert_false(qemu_unblock(&fixture->id, false));
+    assert_int_equal(unread(stream[1]), 5);
+    assert_true(qemu_unblock(&fixture->id, true));
+    assert_int_equal(unread(stream[1]), 0);
+    assert_int_equal(write(stream[0], "bytes", 5), 5);
+    assert_int_equal(lseek(spool, 0, SEEK_SET), 0); /* not begun: the move is void */
+    assert_true(qemu_unblock(&fixture->id, false));
+    for (size_t i = 0; i < ARRAY_SIZE(fds); i++)
+        close(fds[i]);
 }
 
 static void test_another_process_of_its_number_is_not_touched(void **state)
@@ -115,9 +137,9 @@ static void test_another_process_of_its_number_is_not_touched(void **state)
     start(fixture, "exec sleep 1000", stream, 2);
     struct process_id another = fixture->id;
     another.start_time--;
-    assert_false(qemu_unblock(&another));
+    assert_false(qemu_unblock(&another, false));
     assert_int_equal(unread(stream[1]), 5);
-    assert_true(qemu_unblock(&fixture->id));
+    assert_true(qemu_unblock(&fixture->id, false));
     assert_int_equal(unread(stream[1]), 0);
     close(stream[0]);
     close(stream[1]);
@@ -129,6 +151,8 @@ int main(void)
         cmocka_unit_test_setup_teardown(test_who_stands_in_a_write_gets_through,
                                         testing_script_set_up, testing_script_tear_down),
         cmocka_unit_test_setup_teardown(test_what_others_said_stays, testing_script_set_up,
+                                        testing_script_tear_down),
+        cmocka_unit_test_setup_teardown(test_what_is_spooled_stays, testing_script_set_up,
                                         testing_script_tear_down),
         cmocka_unit_test_setup_teardown(test_another_process_of_its_number_is_not_touched,
                                         testing_script_set_up, testing_script_tear_down),

@@ -6,6 +6,7 @@
 #include <errno.h>
 #include <poll.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/ioctl.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
@@ -48,22 +49,51 @@ static bool drain(int fd)
     return any;
 }
 
-bool qemu_unblock(const struct process_id *process)
+/* QEMU holds a spool that is in use: migrate/held.h gives it this name, and its offset is 0 before
+ * that. */
+static bool is_spool(DIR *folder, const char *entry, int fd)
+{
+    char link[256];
+    ssize_t size = readlinkat(dirfd(folder), entry, link, sizeof(link) - 1);
+    if (size < 0)
+        return false;
+    link[size] = 0;
+    return strncmp(link, "/memfd:mudanza-", strlen("/memfd:mudanza-")) == 0 &&
+           strstr(link, "-from-") && lseek(fd, 0, SEEK_CUR) > 0;
+}
+
+/* Looks at QEMU's descriptors, as ours: at `all`, or until one is found. True when one was. */
+static bool each_fd(const struct process_id *process,
+                    bool (*look)(DIR *folder, const char *entry, int fd), bool all)
 {
     CLEANUP_FREE char *path = text_format("/proc/%d/fd", (int)process->pid);
     CLEANUP_CLOSE int pidfd = process_open(process, NULL);
     DIR *folder = pidfd >= 0 ? opendir(path) : NULL;
     bool any = false;
     const struct dirent *entry;
-    while (folder && (entry = readdir(folder))) {
+    while (folder && (all || !any) && (entry = readdir(folder))) {
         int64_t number;
         if (text_parse_int(entry->d_name, 0, INT32_MAX, &number, NULL) < 0)
             continue;
         CLEANUP_CLOSE int fd = pidfd_getfd(pidfd, (int)number, 0);
-        if (fd >= 0 && holds_stream(fd))
-            any |= drain(fd);
+        if (fd >= 0)
+            any |= look(folder, entry->d_name, fd);
     }
     if (folder)
         closedir(folder);
     return any;
+}
+
+static bool drain_stream(DIR *folder, const char *entry, int fd)
+{
+    (void)folder;
+    (void)entry;
+    return holds_stream(fd) && drain(fd);
+}
+
+bool qemu_unblock(const struct process_id *process, bool spooled_too)
+{
+    if (!spooled_too && each_fd(process, is_spool, false))
+        return false;
+    return each_fd(process, drain_stream, true);
 }

@@ -11,10 +11,14 @@
 
 #include "qemu/process.h"
 
-/* Reads and drops what lies in socketpairs of QEMU, until nothing more comes for a moment. For a
+/*
+ * Reads and drops what lies in socketpairs of QEMU, until nothing more comes for a moment. For a
  * source's QEMU that does not answer, and whose stream nobody will ever want: never for one that
- * receives, which may have all of a guest there and be busy loading it. True when there was
- * something. */
-bool qemu_unblock(const struct process_id *process);
+ * receives, which may have all of a guest there and be busy loading it. From the commit point of
+ * post-copy on, the stream is spooled (migrate/spool.h), and the only copy of a part of the guest:
+ * nothing of it is touched, unless `spooled_too`, which is for a guest that never ran elsewhere.
+ * True when there was something.
+ */
+bool qemu_unblock(const struct process_id *process, bool spooled_too);
 
 #endif

@@ -52,6 +52,8 @@ static int make_parts(struct encoder *encoder, struct stream_sink sink, struct e
     encoder->parser = ram_parser_new();
     if (!encoder->parser)
         return error_set(err, ERROR_SYSTEM, "out of memory");
+    if (options->middle)
+        ram_parser_set_opaque(encoder->parser);
     if (slots_init(&encoder->slots, options->slots, err) < 0)
         return -1;
     if (options->slots) {

@@ -467,6 +467,12 @@ int ram_parser_feed(struct ram_parser *parser, const uint8_t *bytes, size_t size
     return splitter_feed(&parser->splitter, parser_item, parser, bytes, size, emit, context, err);
 }
 
+void ram_parser_set_opaque(struct ram_parser *parser)
+{
+    parser->state = STATE_OPAQUE;
+    parser->phase = RAM_PHASE_UNKNOWN;
+}
+
 const uint8_t *ram_parser_held(const struct ram_parser *parser, size_t *size)
 {
     *size = parser->splitter.held_size;

@@ -41,6 +41,8 @@ struct ram_parser;
  * RAM_RECORD_ZERO, the address, and, if `named`, the block's name. Returns NULL when memory is out.
  */
 struct ram_parser *ram_parser_new(void);
+/* Before its first byte: it is the middle of a stream, so that everything is RAM_OTHER. */
+void ram_parser_set_opaque(struct ram_parser *parser);
 void ram_parser_free(struct ram_parser *parser);
 
 /*

@@ -272,7 +272,7 @@ static int reach(struct vm *vm, struct error **err)
         return 0;
     log_warning(vm->name, "its QEMU does not answer; waiting for it");
     /* One that receives loads what lies in its sockets: that may be all there is of the guest. */
-    if (!vm->incoming && qemu_unblock(&vm->process))
+    if (!vm->incoming && qemu_unblock(&vm->process, false))
         log_warning(vm->name,
                     "its QEMU stood in the last bytes of a move that its agent's end broke "
                     "off; they are dropped");
