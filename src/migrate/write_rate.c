@@ -41,7 +41,7 @@ int write_rate_begin(struct write_rate *rate, const struct ram_source *ram, stru
 int write_rate_end(const struct write_rate *rate, const struct ram_source *ram, unsigned *permille,
                    struct error **err)
 {
-    uint64_t now[WRITE_RATE_PAGES];
+    uint64_t now[WRITE_RATE_PAGES] = {0};
     unsigned changed = 0;
     if (look(rate, ram, now, err) < 0)
         return -1;
