@@ -99,8 +99,12 @@ static void test_nothing_that_qemu_said_is_lost(void **state)
             said += say(scene->qemu, said, BEGIN + STREAM_SIZE);
         run_and_kill(scene, fill);
     }
-    fill(scene); /* the next agent */
-    assert_int_equal(spool_position(&scene->spool), said);
+    uint64_t before;
+    do { /* the next agent: each time it takes what the pipe has room for */
+        before = spool_position(&scene->spool);
+        fill(scene);
+    } while (spool_position(&scene->spool) > before);
+    assert_int_equal(before, said);
     for (uint64_t at = BEGIN; at < said;) {
         uint8_t piece[65536];
         size_t size = said - at < sizeof(piece) ? (size_t)(said - at) : sizeof(piece);
