@@ -3,10 +3,12 @@
 #include <poll.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "migrate/arrival_private.h"
 #include "migrate/check.h"
@@ -62,6 +64,23 @@ static int write_journal(struct arrival *a, const struct domain *domain, struct 
     return fault_point(FAULT_DESTINATION_PREPARED_AFTER, err);
 }
 
+/* Where its RAM is, so that pages need not pass through QEMU. Without it, they do. */
+static struct placer_ram find_ram(struct arrival *a)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    uint8_t byte;
+    struct placer_ram ram = {.pidfd = process_open(&a->vm->process, &err), .emptied = a->post_copy};
+    if (ram.pidfd < 0)
+        return ram;
+    ram.map = memory_locate(a->vm->qmp, a->vm->process.pid, a->memory, &err);
+    if (ram.map && memory_read(ram.map, 0, &byte, 1, &err) == 0)
+        return ram;
+    log_info(a->vm->name, "its pages pass through QEMU: %s", err->message);
+    memory_free(STEAL(ram.map));
+    close(STEAL_FD(ram.pidfd));
+    return ram;
+}
+
 static int ready_qemu(struct arrival *a, const json_t *capabilities, struct error **err)
 {
     struct qmp *qmp = a->vm->qmp;
@@ -73,6 +92,7 @@ static int ready_qemu(struct arrival *a, const json_t *capabilities, struct erro
         return -1;
     if (held_make(qmp, a->job, a->post_copy, &ends.held, err) < 0)
         return -1;
+    ends.ram = find_ram(a);
     struct relay *relay = relay_start_destination(&ends, a->slots, a->dictionary, err);
     if (!relay)
         return -1;

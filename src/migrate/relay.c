@@ -11,6 +11,7 @@ static void relay_free(struct relay *relay)
 {
     encoder_free(relay->encoder);
     decoder_free(relay->decoder);
+    placer_free(relay->placer);
     link_stop(relay->link);
     relay_qemu_close(&relay->qemu);
     close(relay->wake_fd);
@@ -43,6 +44,16 @@ static int start_decoder(struct relay *relay, uint32_t slots, struct dictionary 
     relay->decoder = decoder_new(
         &options, (struct decoder_sink){relay_write_stream, relay_send_block, relay}, err);
     return relay->decoder ? 0 : -1;
+}
+
+static int start_placer(struct relay *relay, struct placer_ram *ram, struct error **err)
+{
+    if (!ram->map)
+        return 0;
+    relay->answers.awaited = PLACER_PING;
+    relay->placer = placer_new(
+        ram, (struct placer_sink){relay_write_rest, relay_await_pong, relay}, err);
+    return relay->placer ? 0 : -1;
 }
 
 /* What a relay without spools would have sent directly is spooled from the start, or goes on: the
@@ -117,9 +128,12 @@ struct relay *relay_start_destination(struct relay_ends *ends, uint32_t slots,
                                       struct dictionary *dictionary, struct error **err)
 {
     struct relay *relay = relay_new(ends, false, err);
-    if (!relay)
+    if (!relay) {
+        placer_ram_clear(&ends->ram);
         return NULL;
-    if (start_decoder(relay, slots, dictionary, err) == 0)
+    }
+    if (start_placer(relay, &ends->ram, err) == 0 &&
+        start_decoder(relay, slots, dictionary, err) == 0)
         relay->link = link_new_destination(&ends->link, err);
     return relay_begin(relay, err);
 }

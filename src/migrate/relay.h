@@ -14,6 +14,7 @@
 #include "stream/decoder.h"
 #include "stream/dictionary.h"
 #include "stream/encoder.h"
+#include "stream/placer.h"
 #include "wire/link.h"
 
 struct relay;
@@ -47,9 +48,11 @@ struct relay_ends {
     int event_fd;     /* an eventfd of the caller's, signalled whenever the status changes */
     bool goes_on;     /* with spools: an earlier relay, or agent, has begun the streams, ... */
     uint64_t from;    /* ... and the peer's QEMU has what ours said up to this position */
+    /* Destination: where pages go without QEMU's help. Its `map` is NULL: nowhere. */
+    struct placer_ram ram;
 };
 
-/* Starts the thread. Takes ends->held over, also on error. */
+/* Starts the thread. Takes ends->held and ends->ram over, also on error. */
 struct relay *relay_start_source(struct relay_ends *ends, const struct encoder_options *encoder,
                                  link_connect *connect, void *context, struct error **err);
 /* `dictionary` is what this host knows of the guest's pages, NULL for nothing; it stays the

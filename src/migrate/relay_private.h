@@ -9,6 +9,7 @@
 #include "migrate/relay.h"
 #include "migrate/relay_pace.h"
 #include "migrate/relay_qemu.h"
+#include "stream/return_path.h"
 
 /* One read from QEMU. Larger pieces gain nothing measurable; smaller ones cost system calls. */
 #define RELAY_PIECE ((size_t)256 * 1024)
@@ -20,6 +21,8 @@ struct relay {
     struct encoder *encoder; /* of the source */
     struct decoder *decoder; /* of the destination */
     struct dictionary *dictionary;
+    struct placer *placer;      /* of the destination; NULL: QEMU gets the stream as it is */
+    struct return_path answers; /* what QEMU says to it */
     struct relay_pace pace;
     bool hurries; /* the encoder knows that it is urgent */
     bool end_sent;
@@ -40,5 +43,8 @@ void *relay_run(void *relay);
 /* The engine's sinks: for blocks, at either end, and for QEMU's stream. `context` is the relay. */
 int relay_send_block(void *context, struct block *block, struct error **err);
 int relay_write_stream(void *context, const uint8_t *bytes, size_t size, struct error **err);
+/* The placer's sink. */
+int relay_write_rest(void *context, const uint8_t *bytes, size_t size, struct error **err);
+int relay_await_pong(void *context, struct error **err);
 
 #endif

@@ -122,6 +122,11 @@ int relay_qemu_write(struct relay_qemu *qemu, const uint8_t **bytes, size_t *siz
     return 0;
 }
 
+void relay_qemu_given(struct relay_qemu *qemu, uint64_t position)
+{
+    qemu->given = position;
+}
+
 int relay_qemu_released(struct relay_qemu *qemu, uint64_t position, struct error **err)
 {
     if (!qemu->from_spooled || position > qemu->taken)

@@ -38,6 +38,9 @@ bool relay_qemu_has_more(const struct relay_qemu *qemu);
 int relay_qemu_write(struct relay_qemu *qemu, const uint8_t **bytes, size_t *size,
                      struct error **err);
 
+/* Before anything is spooled: QEMU has the stream up to `position`, in whatever way. */
+void relay_qemu_given(struct relay_qemu *qemu, uint64_t position);
+
 /* The peer's QEMU has what ours said, up to `position`. ERROR_CORRUPT when it cannot. */
 int relay_qemu_released(struct relay_qemu *qemu, uint64_t position, struct error **err);
 /* It is time to tell the peer how far QEMU has its bytes. */

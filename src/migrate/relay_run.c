@@ -87,17 +87,22 @@ static int emit_position(struct relay *relay, uint8_t kind, uint64_t position, s
     return emit(relay, kind, bytes, sizeof(bytes), err);
 }
 
+/* The bytes are in QEMU's socket, or spool, when it returns. */
+static int put_to_qemu(struct relay *relay, const uint8_t *bytes, size_t size, struct error **err)
+{
+    while (size)
+        if (relay_qemu_write(&relay->qemu, &bytes, &size, err) < 0 ||
+            (size && await_qemu(relay, err) < 0))
+            return -1;
+    return 0;
+}
+
 static int write_to_qemu(struct relay *relay, const uint8_t *bytes, size_t size, struct error **err)
 {
-    while (size) {
-        size_t before = size;
-        if (relay_qemu_write(&relay->qemu, &bytes, &size, err) < 0)
-            return -1;
-        if (!relay->source)
-            count(relay, before - size);
-        if (size && await_qemu(relay, err) < 0)
-            return -1;
-    }
+    if (put_to_qemu(relay, bytes, size, err) < 0)
+        return -1;
+    if (!relay->source)
+        count(relay, size);
     if (!relay_qemu_should_tell(&relay->qemu))
         return 0;
     relay->qemu.told = relay->qemu.given;
@@ -115,6 +120,18 @@ static int take_end(struct relay *relay, uint64_t length, struct error **err)
     return 0;
 }
 
+/* From here on QEMU gets the stream as it is. */
+static int stop_placing(struct relay *relay, struct error **err)
+{
+    if (!relay->placer)
+        return 0;
+    if (placer_end(relay->placer, err) < 0)
+        return -1;
+    relay_qemu_given(&relay->qemu, placer_position(relay->placer));
+    placer_free(STEAL(relay->placer));
+    return 0;
+}
+
 /* A block that is a position in the stream. */
 static int take_position(struct relay *relay, const struct block *block, struct error **err)
 {
@@ -124,6 +141,8 @@ static int take_position(struct relay *relay, const struct block *block, struct 
     uint64_t position = bytes_get64(block->data);
     if (block->kind == RELAY_GIVEN)
         return relay_qemu_released(&relay->qemu, position, err);
+    if (stop_placing(relay, err) < 0)
+        return -1;
     return block->kind == RELAY_SPOOL ? relay_qemu_spool_to(&relay->qemu, position, err)
                                       : take_end(relay, position, err);
 }
@@ -131,7 +150,31 @@ static int take_position(struct relay *relay, const struct block *block, struct 
 /* The decoder's sink for the stream. */
 int relay_write_stream(void *context, const uint8_t *bytes, size_t size, struct error **err)
 {
-    return write_to_qemu(context, bytes, size, err);
+    struct relay *relay = context;
+    if (!relay->placer)
+        return write_to_qemu(relay, bytes, size, err);
+    if (placer_feed(relay->placer, bytes, size, err) < 0)
+        return -1;
+    count(relay, size);
+    return 0;
+}
+
+int relay_write_rest(void *context, const uint8_t *bytes, size_t size, struct error **err)
+{
+    return put_to_qemu(context, bytes, size, err);
+}
+
+int relay_await_pong(void *context, struct error **err)
+{
+    struct relay *relay = context;
+    while (!relay->answers.answered) {
+        if (!relay->qemu.open)
+            return error_set(err, ERROR_QEMU, "QEMU ended the stream at its beginning");
+        if (fd_wait(relay->qemu.held.socket, POLLIN, relay->stop_fd, DEADLINE_NEVER, err) < 0 ||
+            pass_out(relay, err) < 0)
+            return -1;
+    }
+    return 0;
 }
 
 /* A block into QEMU's bytes; all of them are in its socket when it returns. */
@@ -177,6 +220,8 @@ static int pass_out(struct relay *relay, struct error **err)
         set_flag(relay, &relay->status.complete);
         return 0;
     }
+    if (relay->placer)
+        return_path_see(&relay->answers, relay->buffer, (size_t)got);
     if (encode(relay, relay->buffer, (size_t)got, err) < 0 ||
         (relay->source && relay->post_copy && encoder_flush(relay->encoder, err) < 0))
         return -1;

@@ -195,11 +195,23 @@ static void chunk_presence(const struct memory_map *map, uint64_t offset, size_t
         present[page] = !known || (entries[page] & (PAGE_PRESENT | PAGE_SWAPPED)) != 0;
 }
 
+static size_t chunk_pages(const struct memory_map *map, size_t chunk)
+{
+    const uint64_t left = map->size - chunk * MEMORY_CHUNK_SIZE;
+    return (left < MEMORY_CHUNK_SIZE ? left : MEMORY_CHUNK_SIZE) / MEMORY_PAGE_SIZE;
+}
+
+void memory_map_presence(const struct memory_map *map, size_t chunk,
+                         bool present[MEMORY_CHUNK_PAGES])
+{
+    chunk_presence(map, chunk * MEMORY_CHUNK_SIZE, chunk_pages(map, chunk), present);
+}
+
 int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *buffer,
                           bool present[MEMORY_CHUNK_PAGES], size_t *n, struct error **err)
 {
-    const uint64_t offset = chunk * MEMORY_CHUNK_SIZE, left = map->size - offset;
-    const size_t pages = (left < MEMORY_CHUNK_SIZE ? left : MEMORY_CHUNK_SIZE) / MEMORY_PAGE_SIZE;
+    const uint64_t offset = chunk * MEMORY_CHUNK_SIZE;
+    const size_t pages = chunk_pages(map, chunk);
     *n = pages;
     struct iovec local[MEMORY_CHUNK_PAGES], remote[MEMORY_CHUNK_PAGES];
     size_t runs = 0, wanted = 0;

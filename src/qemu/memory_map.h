@@ -4,6 +4,7 @@
 #define QEMU_MEMORY_MAP_H
 
 #include <stdbool.h>
+#include <sys/uio.h>
 
 #include "qemu/memory.h"
 
@@ -29,5 +30,13 @@ int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *b
  * one call. False when not all of them could be read. */
 bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, size_t n,
                            uint8_t *const *to);
+
+/* Which pages of a chunk may hold something, as far as can be told without making them. */
+void memory_map_presence(const struct memory_map *map, size_t chunk,
+                         bool present[MEMORY_CHUNK_PAGES]);
+
+/* Copies from `local` to `remote`, addresses in that process, with one call; `size` bytes in all. */
+int memory_map_write(const struct memory_map *map, const struct iovec *local, size_t n_local,
+                     const struct iovec *remote, size_t n_remote, size_t size, struct error **err);
 
 #endif

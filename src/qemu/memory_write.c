@@ -24,3 +24,16 @@ int memory_write(const struct memory_map *map, uint64_t offset, const void *data
     }
     return 0;
 }
+
+int memory_map_write(const struct memory_map *map, const struct iovec *local, size_t n_local,
+                     const struct iovec *remote, size_t n_remote, size_t size, struct error **err)
+{
+    const ssize_t put = process_vm_writev(map->pid, local, n_local, remote, n_remote, 0);
+    if (put == (ssize_t)size)
+        return 0;
+    return put < 0 ? error_errno(err, errno, "guest RAM of process %d", (int)map->pid)
+                   : error_set(err, ERROR_SYSTEM,
+                               "guest RAM of process %d took %zd of %zu bytes at 0x%" PRIx64,
+                               (int)map->pid, put, size,
+                               (uint64_t)(uintptr_t)remote[0].iov_base - map->address);
+}

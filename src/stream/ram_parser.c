@@ -61,9 +61,10 @@ enum parser_state {
 };
 
 struct ram_parser {
-    enum parser_state state;
+    enum parser_state state, opaque_since; /* the state in which it became opaque */
     enum ram_phase phase;
     bool has_section; /* section_id is known */
+    bool has_footer;  /* sections end with one */
     bool extra_next;  /* a number more on the block may follow, see parser_is_extra() */
     uint32_t section_id;
     uint32_t capabilities; /* names still to come */
@@ -114,9 +115,32 @@ const struct ram_block *ram_parser_block(const struct ram_parser *parser, uint32
     return &parser->blocks.list[index];
 }
 
+enum ram_place ram_parser_place(const struct ram_parser *parser)
+{
+    if (parser->splitter.skip)
+        return RAM_PLACE_OTHER;
+    switch (parser->state == STATE_OPAQUE ? parser->opaque_since : parser->state) {
+    case STATE_SECTION:
+        return RAM_PLACE_SECTIONS;
+    case STATE_RECORD:
+        return RAM_PLACE_RECORDS;
+    case STATE_FOOTER:
+        return RAM_PLACE_FOOTER;
+    default:
+        return RAM_PLACE_OTHER;
+    }
+}
+
+bool ram_parser_section(const struct ram_parser *parser, uint32_t *id)
+{
+    *id = parser->section_id;
+    return parser->has_footer;
+}
+
 /* From here on everything passes as it is, beginning with the `size` bytes at hand. */
 static size_t parser_opaque(struct ram_parser *parser, enum ram_phase phase, size_t size)
 {
+    parser->opaque_since = parser->state;
     parser->state = STATE_OPAQUE;
     parser->phase = phase;
     return size;
@@ -430,14 +454,14 @@ static size_t parser_footer(struct ram_parser *parser, const uint8_t *bytes, siz
         return 5;
     if (bytes_get32(bytes + 1) != parser->section_id)
         return parser_unknown(parser, size, "a footer of section", bytes_get32(bytes + 1));
+    parser->has_footer = true;
     parser->state = STATE_SECTION;
     return 5;
 }
 
-/* The next item, see the top of this file. `size` is at least 1. */
-static size_t parser_item(void *context, const uint8_t *bytes, size_t size, struct ram_token *token)
+static size_t parser_state_item(struct ram_parser *parser, const uint8_t *bytes, size_t size,
+                                struct ram_token *token)
 {
-    struct ram_parser *parser = context;
     switch (parser->state) {
     case STATE_RECORD:
         return parser_record(parser, bytes, size, token);
@@ -459,6 +483,18 @@ static size_t parser_item(void *context, const uint8_t *bytes, size_t size, stru
         break;
     }
     return size;
+}
+
+/* The next item, see the top of this file. `size` is at least 1. */
+static size_t parser_item(void *context, const uint8_t *bytes, size_t size, struct ram_token *token)
+{
+    struct ram_parser *parser = context;
+    const enum parser_state before = parser->state;
+    const size_t taken = parser_state_item(parser, bytes, size, token);
+    if (parser->state != before && before != STATE_BLOCKS &&
+        (parser->state == STATE_RECORD || parser->state == STATE_OPAQUE))
+        token->section = true;
+    return taken;
 }
 
 int ram_parser_feed(struct ram_parser *parser, const uint8_t *bytes, size_t size,

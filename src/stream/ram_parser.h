@@ -33,6 +33,14 @@ enum ram_phase {
     RAM_PHASE_UNKNOWN,   /* met something unknown: opaque to the end, see ram_parser_reason() */
 };
 
+/* What QEMU's loader awaits behind the tokens that were handed out. */
+enum ram_place {
+    RAM_PLACE_OTHER,
+    RAM_PLACE_SECTIONS, /* a section, or a command */
+    RAM_PLACE_RECORDS,  /* a record, in a section of RAM */
+    RAM_PLACE_FOOTER,   /* the footer of such a section */
+};
+
 struct ram_parser;
 
 /*
@@ -63,6 +71,11 @@ int ram_parser_finish(struct ram_parser *parser, ram_token_fn *token, void *cont
                       struct error **err);
 
 enum ram_phase ram_parser_phase(const struct ram_parser *parser);
+
+/* Once the stream is opaque: where that began. */
+enum ram_place ram_parser_place(const struct ram_parser *parser);
+/* True once a section of RAM has ended with a footer; *id: what such sections are called. */
+bool ram_parser_section(const struct ram_parser *parser, uint32_t *id);
 
 /* Everything from here to the end is RAM_OTHER. */
 bool ram_parser_is_opaque(const struct ram_parser *parser);

@@ -21,6 +21,10 @@ struct ram_token {
     const uint8_t *bytes; /* the whole token; valid during the callback */
     size_t size;
 
+    /* RAM_OTHER only: a section of RAM begins here, or what is unknown; nothing from before is with
+     * it. */
+    bool section;
+
     /* RAM_PAGE and RAM_ZERO only. What stands before the page or byte is up to the parser. */
     uint32_t block;      /* index of the block in the parser's list */
     bool named;          /* false: the header says "same block as before" */

@@ -1,0 +1,315 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+/*
+ * Puts pages of QEMU's stream straight into the guest's RAM.
+ *
+ * Pages are gathered, as long as the bytes they lie in are there, and written with one call
+ * (process_vm_writev). Whatever goes to QEMU instead goes only after those before it: device state
+ * finds RAM complete. A record to QEMU without its block's name means the block of the record
+ * before it, which may have been placed: such a record gets the name.
+ */
+#include "stream/placer.h"
+
+#include <poll.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/bytes.h"
+#include "base/fd.h"
+#include "qemu/memory_map.h"
+#include "stream/ram_parser.h"
+
+#define RAM_BLOCK  "pc.ram"
+#define BLOCK_NONE UINT32_MAX
+/* Pages that are written at once; the kernel takes at most 1024 pieces. */
+#define BATCH_PAGES 512
+
+#define SECTION_PART    0x02
+#define SECTION_COMMAND 0x08
+#define SECTION_FOOTER  0x7e
+#define COMMAND_PING    2
+
+struct placer {
+    struct placer_ram ram;
+    struct placer_sink sink;
+    struct ram_parser *parser;
+    uint64_t fed, pages;
+    bool pinged;     /* what empties RAM is behind us, or does not happen */
+    uint32_t block;  /* the one that is placed; BLOCK_NONE: not known yet, or none */
+    bool has_blocks; /* the list has been looked at */
+    uint32_t said;   /* the block of the record that QEMU has seen last */
+    bool placed;     /* the latest record was placed: QEMU has not seen it */
+    uint64_t latest; /* its page's address */
+    /* A bit for each page: it may hold something; and for each chunk: its bits are valid. */
+    uint8_t *touched, *looked;
+    const uint8_t *bytes_begin, *bytes_end; /* what is being fed */
+    size_t n_local, n_remote, gathered;     /* bytes */
+    struct iovec local[BATCH_PAGES], remote[BATCH_PAGES];
+};
+
+static const uint8_t zero_page[RAM_PAGE_SIZE];
+
+void placer_ram_clear(struct placer_ram *ram)
+{
+    if (!ram->map)
+        return;
+    memory_free(ram->map);
+    close(ram->pidfd);
+    *ram = (struct placer_ram){.pidfd = -1};
+}
+
+struct placer *placer_new(struct placer_ram *ram, struct placer_sink sink, struct error **err)
+{
+    const size_t chunks = memory_chunks(ram->map);
+    struct placer *placer = calloc(1, sizeof(*placer));
+    if (!placer) {
+        placer_ram_clear(ram);
+        error_set(err, ERROR_SYSTEM, "out of memory");
+        return NULL;
+    }
+    placer->ram = *ram;
+    *ram = (struct placer_ram){.pidfd = -1};
+    placer->sink = sink;
+    placer->pinged = !placer->ram.emptied;
+    placer->block = placer->said = BLOCK_NONE;
+    placer->parser = ram_parser_new();
+    placer->touched = calloc(chunks, MEMORY_CHUNK_PAGES / 8);
+    placer->looked = calloc(chunks / 8 + 1, 1);
+    if (placer->parser && placer->touched && placer->looked)
+        return placer;
+    placer_free(placer);
+    error_set(err, ERROR_SYSTEM, "out of memory");
+    return NULL;
+}
+
+void placer_free(struct placer *placer)
+{
+    if (!placer)
+        return;
+    placer_ram_clear(&placer->ram);
+    ram_parser_free(placer->parser);
+    free(placer->touched);
+    free(placer->looked);
+    free(placer);
+}
+
+/* --- into RAM --- */
+
+static bool is_alive(const struct placer *placer)
+{
+    struct pollfd ended = {.fd = placer->ram.pidfd, .events = POLLIN};
+    return poll(&ended, 1, 0) == 0;
+}
+
+static int put_gathered(struct placer *placer, struct error **err)
+{
+    const size_t size = placer->gathered;
+    if (!size)
+        return 0;
+    placer->gathered = 0;
+    if (!is_alive(placer))
+        return error_set(err, ERROR_QEMU, "QEMU has ended");
+    return memory_map_write(placer->ram.map, placer->local, placer->n_local, placer->remote,
+                            placer->n_remote, size, err);
+}
+
+/* The page goes to `address` with the next put_gathered(). */
+static void gather(struct placer *placer, uint64_t address, const uint8_t *page)
+{
+    uint8_t *to = (uint8_t *)(uintptr_t)(placer->ram.map->address + address);
+    if (!placer->gathered)
+        placer->n_local = placer->n_remote = 0;
+    struct iovec *before = placer->remote + placer->n_remote - 1;
+    if (placer->n_remote && (uint8_t *)before->iov_base + before->iov_len == to)
+        before->iov_len += RAM_PAGE_SIZE;
+    else
+        placer->remote[placer->n_remote++] =
+            (struct iovec){.iov_base = to, .iov_len = RAM_PAGE_SIZE};
+    placer->local[placer->n_local++] =
+        (struct iovec){.iov_base = (void *)(uintptr_t)page, .iov_len = RAM_PAGE_SIZE};
+    placer->gathered += RAM_PAGE_SIZE;
+}
+
+/* Marks the page as one that holds something; returns whether it may have done so before. */
+static bool touch(struct placer *placer, uint64_t address, bool mark)
+{
+    const uint64_t page = address / RAM_PAGE_SIZE, chunk = page / MEMORY_CHUNK_PAGES;
+    const uint8_t bit = (uint8_t)(1u << page % 8);
+    if (!(placer->looked[chunk / 8] & 1u << chunk % 8)) {
+        bool present[MEMORY_CHUNK_PAGES] = {false};
+        memory_map_presence(placer->ram.map, chunk, present);
+        for (size_t i = 0; i < MEMORY_CHUNK_PAGES; i++)
+            placer->touched[(chunk * MEMORY_CHUNK_PAGES + i) / 8] |= (uint8_t)(present[i] << i % 8);
+        placer->looked[chunk / 8] |= (uint8_t)(1u << chunk % 8);
+    }
+    const bool was = placer->touched[page / 8] & bit;
+    if (mark)
+        placer->touched[page / 8] |= bit;
+    return was;
+}
+
+static int place(struct placer *placer, const struct ram_token *token, struct error **err)
+{
+    uint8_t filled[RAM_PAGE_SIZE];
+    const uint8_t *page = token->kind == RAM_PAGE ? token->page : token->fill ? filled : zero_page;
+    const bool lasts =
+        page == zero_page || (page >= placer->bytes_begin && page < placer->bytes_end);
+    placer->placed = true;
+    placer->latest = token->address;
+    placer->pages++;
+    if (!touch(placer, token->address, page != zero_page) && page == zero_page)
+        return 0;
+    if (page == filled)
+        memset(filled, token->fill, sizeof(filled));
+    gather(placer, token->address, page);
+    return lasts && placer->n_local < BATCH_PAGES ? 0 : put_gathered(placer, err);
+}
+
+/* --- to QEMU --- */
+
+static int say(struct placer *placer, const void *bytes, size_t size, struct error **err)
+{
+    return placer->sink.write(placer->sink.context, bytes, size, err);
+}
+
+/* Once QEMU answers, it has done everything that it was told before. */
+static int ping(struct placer *placer, struct error **err)
+{
+    uint8_t command[9] = {SECTION_COMMAND};
+    bytes_put16(command + 1, COMMAND_PING);
+    bytes_put16(command + 3, 4);
+    bytes_put32(command + 5, PLACER_PING);
+    placer->pinged = true;
+    return say(placer, command, sizeof(command), err) < 0
+               ? -1
+               : placer->sink.await_pong(placer->sink.context, err);
+}
+
+/* QEMU hears of the page that was placed last, as it is, so that its next record, without a name,
+ * means the same block as for the one who wrote it. */
+static int catch_up(struct placer *placer, struct error **err)
+{
+    uint8_t page[RAM_PAGE_SIZE], header[RAM_RECORD_HEADER_MAX], head[5], end[8], footer[5];
+    uint32_t section;
+    const enum ram_place at = ram_parser_place(placer->parser);
+    const enum ram_phase phase = ram_parser_phase(placer->parser);
+    if (put_gathered(placer, err) < 0)
+        return -1;
+    if (!placer->placed || phase == RAM_PHASE_DEVICES) /* no record comes after those */
+        return 0;
+    placer->placed = false;
+    if (at == RAM_PLACE_OTHER || !ram_parser_section(placer->parser, &section))
+        return error_set(err, ERROR_CORRUPT, "pages end in the middle of something");
+    head[0] = SECTION_PART;
+    footer[0] = SECTION_FOOTER;
+    bytes_put32(head + 1, section);
+    bytes_put32(footer + 1, section);
+    bytes_put64(end, RAM_RECORD_EOS);
+    const size_t size = ram_record_header(header, RAM_RECORD_PAGE, placer->latest, RAM_BLOCK);
+    if (memory_read(placer->ram.map, placer->latest, page, sizeof(page), err) < 0)
+        return -1;
+    /* In a section, a record does; else it needs one of its own: before what follows, or behind the
+     * section whose footer is awaited, and with that one for its own. */
+    if ((at == RAM_PLACE_FOOTER && say(placer, footer, sizeof(footer), err) < 0) ||
+        (at != RAM_PLACE_RECORDS && say(placer, head, sizeof(head), err) < 0) ||
+        say(placer, header, size, err) < 0 || say(placer, page, sizeof(page), err) < 0 ||
+        (at != RAM_PLACE_RECORDS && say(placer, end, sizeof(end), err) < 0) ||
+        (at == RAM_PLACE_SECTIONS && say(placer, footer, sizeof(footer), err) < 0))
+        return -1;
+    return 0;
+}
+
+static int pass_bytes(struct placer *placer, const struct ram_token *token, struct error **err)
+{
+    if (put_gathered(placer, err) < 0)
+        return -1;
+    if (token->section && !placer->pinged && !ram_parser_is_opaque(placer->parser) &&
+        ping(placer, err) < 0)
+        return -1;
+    if (ram_parser_phase(placer->parser) == RAM_PHASE_UNKNOWN && catch_up(placer, err) < 0)
+        return -1;
+    return say(placer, token->bytes, token->size, err);
+}
+
+/* A page of another block. */
+static int pass_record(struct placer *placer, const struct ram_token *token, struct error **err)
+{
+    uint8_t header[RAM_RECORD_HEADER_MAX];
+    const uint32_t said = placer->said;
+    placer->said = token->block;
+    placer->placed = false;
+    if (put_gathered(placer, err) < 0)
+        return -1;
+    if (token->named || said == token->block)
+        return say(placer, token->bytes, token->size, err);
+    const uint64_t kind = token->kind == RAM_PAGE ? RAM_RECORD_PAGE : RAM_RECORD_ZERO;
+    const size_t body = token->kind == RAM_PAGE ? RAM_PAGE_SIZE : 1;
+    const size_t size = ram_record_header(header, kind, token->address,
+                                          ram_parser_block(placer->parser, token->block)->name);
+    return say(placer, header, size, err) < 0
+               ? -1
+               : say(placer, token->bytes + token->size - body, body, err);
+}
+
+static bool is_placed(struct placer *placer, const struct ram_token *token)
+{
+    const enum ram_phase phase = ram_parser_phase(placer->parser);
+    uint32_t section;
+    if (!placer->has_blocks) {
+        placer->has_blocks = true;
+        for (uint32_t i = 0; i < ram_parser_blocks(placer->parser); i++) {
+            const struct ram_block *block = ram_parser_block(placer->parser, i);
+            if (strcmp(block->name, RAM_BLOCK) == 0 && block->size == memory_size(placer->ram.map))
+                placer->block = i;
+        }
+    }
+    return token->block == placer->block && placer->pinged &&
+           (phase == RAM_PHASE_COPY || phase == RAM_PHASE_FINAL) &&
+           ram_parser_section(placer->parser, &section);
+}
+
+static int take_token(void *context, const struct ram_token *token, struct error **err)
+{
+    struct placer *placer = context;
+    if (token->kind == RAM_OTHER)
+        return pass_bytes(placer, token, err);
+    return is_placed(placer, token) ? place(placer, token, err) : pass_record(placer, token, err);
+}
+
+/* --- what the caller does --- */
+
+int placer_feed(struct placer *placer, const uint8_t *bytes, size_t size, struct error **err)
+{
+    placer->bytes_begin = bytes;
+    placer->bytes_end = bytes + size;
+    placer->fed += size;
+    if (ram_parser_feed(placer->parser, bytes, size, take_token, placer, err) < 0)
+        return -1;
+    return put_gathered(placer, err);
+}
+
+uint64_t placer_position(const struct placer *placer)
+{
+    size_t held;
+    ram_parser_held(placer->parser, &held);
+    return placer->fed - held;
+}
+
+uint64_t placer_pages(const struct placer *placer)
+{
+    return placer->pages;
+}
+
+int placer_read(struct placer *placer, uint64_t address, uint8_t *page, struct error **err)
+{
+    if (put_gathered(placer, err) < 0)
+        return -1;
+    return memory_read(placer->ram.map, address, page, RAM_PAGE_SIZE, err);
+}
+
+int placer_end(struct placer *placer, struct error **err)
+{
+    if (catch_up(placer, err) < 0)
+        return -1;
+    return ram_parser_finish(placer->parser, take_token, placer, err);
+}
