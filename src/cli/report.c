@@ -93,6 +93,19 @@ static const char *last_codec(const json_t *stream)
     return n ? json_opt_string(json_array_get(codecs, n - 1), "codec", "none") : "none";
 }
 
+/* What the agents needed for it, and what became of its connections. */
+static void append_means(const json_t *stream, struct text *out)
+{
+    char here[TEXT_SIZE_MAX], there[TEXT_SIZE_MAX];
+    int64_t cuts = json_opt_int(stream, "cuts", 0);
+    text_append(out, "; memory: %s at the source, %s at the destination",
+                text_size((uint64_t)json_opt_int(stream, "memory", 0), "", here),
+                text_size((uint64_t)json_opt_int(stream, "destination_memory", 0), "", there));
+    if (cuts)
+        text_append(out, "; connections cut: %" PRId64 ", blocks sent again: %" PRId64, cuts,
+                    json_opt_int(stream, "resent", 0));
+}
+
 void report_stream(const json_t *reports, struct text *out)
 {
     size_t index;
@@ -112,6 +125,7 @@ void report_stream(const json_t *reports, struct text *out)
         for (size_t i = 0; i < ARRAY_SIZE(kinds); i++)
             text_append(out, "%s %" PRId64 " %s", i ? "," : "", json_opt_int(stream, kinds[i], 0),
                         kinds[i]);
+        append_means(stream, out);
         text_append(out, "\n");
     }
 }

@@ -27,6 +27,8 @@ enum relay_block {
     RELAY_SPOOL = 18,
     /* Either way: the QEMU here has been given the other's spooled bytes up to this position. */
     RELAY_GIVEN = 19,
+    /* To the source: the most memory the destination has used for the stream, u64 big-endian. */
+    RELAY_MEMORY = 20,
 };
 
 struct relay_status {
@@ -37,6 +39,7 @@ struct relay_status {
     bool failed;                 /* and will not go on */
     bool spooled;                /* source: what QEMU says outlives this agent */
     bool scarce;                 /* source: the network was waited for */
+    uint64_t peer_memory;        /* source: the most the destination has used, as it says */
     struct link_status link;     /* connections, cuts, memory */
     struct stream_counts stream; /* source: what became of it on the way */
 };

@@ -26,6 +26,8 @@ struct relay {
     struct relay_pace pace;
     bool hurries; /* the encoder knows that it is urgent */
     bool end_sent;
+    uint64_t memory_told;          /* of the destination: to the source, ... */
+    int64_t memory_told_ns;        /* ... and when */
     int event_fd;                  /* not ours */
     int wake_fd, stop_fd, quit_fd; /* stop: no more of the link; quit: no more at all */
     atomic_bool committed, urgent, keeps;

@@ -22,6 +22,8 @@
 
 /* QEMU's next bytes are awaited so long while others are on their way. */
 #define PARTIAL_MS 1
+/* The destination tells what memory it uses at most so often. */
+#define TELL_MEMORY_NS (100 * NS_PER_MS)
 
 static void set_flag(struct relay *relay, bool *flag)
 {
@@ -80,10 +82,10 @@ static int await_qemu(struct relay *relay, struct error **err)
     return (polls[0].revents & POLLIN) ? pass_out(relay, err) : 0;
 }
 
-static int emit_position(struct relay *relay, uint8_t kind, uint64_t position, struct error **err)
+static int emit_number(struct relay *relay, uint8_t kind, uint64_t number, struct error **err)
 {
     uint8_t bytes[8];
-    bytes_put64(bytes, position);
+    bytes_put64(bytes, number);
     return emit(relay, kind, bytes, sizeof(bytes), err);
 }
 
@@ -106,7 +108,7 @@ static int write_to_qemu(struct relay *relay, const uint8_t *bytes, size_t size,
     if (!relay_qemu_should_tell(&relay->qemu))
         return 0;
     relay->qemu.told = relay->qemu.given;
-    return emit_position(relay, RELAY_GIVEN, relay->qemu.told, err);
+    return emit_number(relay, RELAY_GIVEN, relay->qemu.told, err);
 }
 
 /* Every byte before END is in QEMU's socket by now: blocks come in order. */
@@ -132,19 +134,36 @@ static int stop_placing(struct relay *relay, struct error **err)
     return 0;
 }
 
-/* A block that is a position in the stream. */
-static int take_position(struct relay *relay, const struct block *block, struct error **err)
+static int take_memory(struct relay *relay, uint64_t bytes)
 {
-    if (block->size != sizeof(uint64_t) || (relay->source && block->kind != RELAY_GIVEN))
+    pthread_mutex_lock(&relay->lock);
+    relay->status.peer_memory = bytes;
+    pthread_mutex_unlock(&relay->lock);
+    fd_event_signal(relay->event_fd);
+    return 0;
+}
+
+static bool is_number(uint8_t kind)
+{
+    return kind == RELAY_END || kind == RELAY_SPOOL || kind == RELAY_GIVEN || kind == RELAY_MEMORY;
+}
+
+/* A block that is a number: a position in the stream, or bytes of memory. */
+static int take_number(struct relay *relay, const struct block *block, struct error **err)
+{
+    bool expected = block->kind == RELAY_GIVEN || relay->source == (block->kind == RELAY_MEMORY);
+    if (block->size != sizeof(uint64_t) || !expected)
         return error_set(err, ERROR_CORRUPT, "block of kind %u with %u bytes", block->kind,
                          block->size);
-    uint64_t position = bytes_get64(block->data);
+    uint64_t number = bytes_get64(block->data);
     if (block->kind == RELAY_GIVEN)
-        return relay_qemu_released(&relay->qemu, position, err);
+        return relay_qemu_released(&relay->qemu, number, err);
+    if (block->kind == RELAY_MEMORY)
+        return take_memory(relay, number);
     if (stop_placing(relay, err) < 0)
         return -1;
-    return block->kind == RELAY_SPOOL ? relay_qemu_spool_to(&relay->qemu, position, err)
-                                      : take_end(relay, position, err);
+    return block->kind == RELAY_SPOOL ? relay_qemu_spool_to(&relay->qemu, number, err)
+                                      : take_end(relay, number, err);
 }
 
 /* The decoder's sink for the stream. */
@@ -180,10 +199,8 @@ int relay_await_pong(void *context, struct error **err)
 /* A block into QEMU's bytes; all of them are in its socket when it returns. */
 static int decode(struct relay *relay, const struct block *block, struct error **err)
 {
-    bool position =
-        block->kind == RELAY_END || block->kind == RELAY_SPOOL || block->kind == RELAY_GIVEN;
-    if (position)
-        return take_position(relay, block, err);
+    if (is_number(block->kind))
+        return take_number(relay, block, err);
     if (!relay->source && fault_point(FAULT_DESTINATION_BYTES, err) < 0)
         return -1;
     if (!relay->source)
@@ -199,7 +216,7 @@ static int decode(struct relay *relay, const struct block *block, struct error *
 static int send_end(struct relay *relay, struct error **err)
 {
     relay->end_sent = true;
-    if (emit_position(relay, RELAY_END, relay->qemu.taken, err) < 0 ||
+    if (emit_number(relay, RELAY_END, relay->qemu.taken, err) < 0 ||
         link_flush(relay->link, relay->stop_fd, DEADLINE_NEVER, err) < 0)
         return -1;
     set_flag(relay, &relay->status.ended);
@@ -297,6 +314,20 @@ static int send_filter(struct relay *relay, struct error **err)
     return part ? emit(relay, STREAM_FILTER, part, size, err) : 0;
 }
 
+/* Destination: the most memory that the stream has taken here. */
+static int tell_memory(struct relay *relay, struct error **err)
+{
+    const struct link_status link = link_status(relay->link);
+    uint64_t most = decoder_memory(relay->decoder) + link.memory_peak;
+    int64_t now_ns = clock_now_ns();
+    if (most == relay->memory_told ||
+        (!relay->status.ended && now_ns - relay->memory_told_ns < TELL_MEMORY_NS))
+        return 0;
+    relay->memory_told = most;
+    relay->memory_told_ns = now_ns;
+    return emit_number(relay, RELAY_MEMORY, most, err);
+}
+
 /* Source, at the commit point of post-copy: what QEMU says from here on outlives this agent. */
 static int begin_spool(struct relay *relay, struct error **err)
 {
@@ -304,7 +335,7 @@ static int begin_spool(struct relay *relay, struct error **err)
     if (encoder_flush(relay->encoder, err) < 0)
         return -1;
     const uint8_t *bytes = encoder_held(relay->encoder, &held);
-    if (emit_position(relay, RELAY_SPOOL, relay->qemu.taken - held, err) < 0 ||
+    if (emit_number(relay, RELAY_SPOOL, relay->qemu.taken - held, err) < 0 ||
         relay_qemu_spool_from(&relay->qemu, bytes, held, err) < 0)
         return -1;
     link_limit(relay->link, relay->pace.post_copy_max);
@@ -342,7 +373,8 @@ static int relay_turn(struct relay *relay, struct error **err)
         fd_event_clear(link_event_fd(relay->link));
         fd_event_signal(relay->event_fd);
     }
-    if (polls[0].revents && pass_in(relay, err) < 0)
+    if (polls[0].revents &&
+        (pass_in(relay, err) < 0 || (!relay->source && tell_memory(relay, err) < 0)))
         return -1;
     if (polls[6].revents && send_filter(relay, err) < 0)
         return -1;

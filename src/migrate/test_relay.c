@@ -227,6 +227,11 @@ static bool is_failed(const struct relay_status *status)
     return status->failed;
 }
 
+static bool knows_memory(const struct relay_status *status)
+{
+    return status->peer_memory != 0;
+}
+
 static void read_stream(struct scene *scene)
 {
     CLEANUP_ERROR struct error *err = NULL;
@@ -269,6 +274,17 @@ static void test_commit_before_the_stream_is_complete(void **state)
     pthread_join(writer, NULL);
     await(scene, scene->destination, is_ended);
     assert_int_equal(relay_status(scene->destination).stream_bytes, STREAM_SIZE);
+}
+
+static void test_the_destination_tells_what_memory_it_uses(void **state)
+{
+    struct scene *scene = *state;
+    CLEANUP_ERROR struct error *err = NULL;
+    char some[sizeof(no_stream)];
+    assert_ok(fd_write_full(scene->source_qemu, no_stream, sizeof(no_stream), &err), err);
+    assert_ok(fd_read_full(scene->destination_qemu, some, sizeof(some), &err), err);
+    struct relay_status status = await(scene, scene->source, knows_memory);
+    assert_true(status.peer_memory > sizeof(no_stream)); /* it went through a block */
 }
 
 static void test_answers_flow_back(void **state)
@@ -450,6 +466,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         SCENE(test_bytes_arrive_and_end_waits_for_commit),
         SCENE(test_commit_before_the_stream_is_complete),
+        SCENE(test_the_destination_tells_what_memory_it_uses),
         SCENE(test_answers_flow_back),
         SCENE(test_losing_the_source_without_end_is_a_failure),
         SCENE(test_a_destination_qemu_that_dies_is_a_failure),

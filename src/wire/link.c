@@ -20,6 +20,7 @@
 #include "wire/link.h"
 
 #include <errno.h>
+#include <inttypes.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
 #include <poll.h>
@@ -31,6 +32,7 @@
 
 #include "base/clock.h"
 #include "base/fd.h"
+#include "base/log.h"
 #include "base/text.h"
 #include "wire/link_internal.h"
 
@@ -349,6 +351,9 @@ void link_stop(struct link *link)
     pthread_mutex_unlock(&link->lock);
     for (unsigned i = 0; i < link->slots_started; i++)
         pthread_join(link->slots[i].thread, NULL);
+    if (link->in.repeated)
+        log_warning(link->vm, "%s: %" PRIu64 " blocks came although they were here", link->peer,
+                    link->in.repeated);
     link_free(link);
     block_memory_return();
 }

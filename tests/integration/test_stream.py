@@ -19,7 +19,10 @@ class Compression(MoveCase):
             stream = self.move(here, there, "vm", "--compress", codec)["stream"]
             self.assertEqual([use["codec"] for use in stream["codecs"]], [codec])
             self.assertGreater(sum(stream[kind] for kind in PAGES), 0)
-            self.assertLessEqual(stream["memory"], stream["memory_limit"])
+            for memory in stream["memory"], stream["destination_memory"]:
+                self.assertGreater(memory, 0)
+                self.assertLessEqual(memory, stream["memory_limit"])
+            self.assertEqual((stream["cuts"], stream["resent"]), (0, 0))
             if codec == "zstd":
                 self.assertEqual(stream["plain"], 0)
             elif codec == "none":
