@@ -3,12 +3,15 @@
 
 import json
 import os
+import re
 import subprocess
 
 from lib import paths
 
 from . import meter
 
+#: What the agent of a destination says of what came although it was there (src/wire/link.c).
+SENT_TWICE = re.compile(r"(\d+) blocks came although they were here")
 #: A move that takes longer than this is given up and recorded as one that never ended.
 PATIENCE_S = 60
 
@@ -63,6 +66,14 @@ class Contender:
         was compared."""
         raise NotImplementedError
 
+    def qemu_says(self, vm):
+        """Lines: what both QEMUs of a VM wrote and told, as far as it is known."""
+        raise NotImplementedError
+
+    def blocks(self, sample):
+        """What a disturbed move sent again, see cuts.py; nothing where that is not known."""
+        return {}
+
     def forget(self, host):
         """Nothing of a VM that left `host` may be left there: the next move to it is a first one."""
 
@@ -98,6 +109,11 @@ class Contender:
                                 "error": "" if completed else last_line(errors)}
 
 
+def lines_of(path):
+    """A file's lines; none when it is not there."""
+    return path.read_text(errors="replace").splitlines() if path.exists() else []
+
+
 def last_line(text):
     """What a command said at its end."""
     lines = text.strip().splitlines()
@@ -107,10 +123,10 @@ def last_line(text):
 class Mudanza(Contender):
     """Agents on both hosts."""
 
-    def __init__(self, lab, name="mudanza"):
+    def __init__(self, lab, name="mudanza", options=()):
         super().__init__(lab, name)
         self.agents = {host: lab.agent(host, emulator=paths.QEMU_10, qemu_user="root",
-                                       address="0.0.0.0")
+                                       address="0.0.0.0", options=options)
                        for host in "AB"}
         lab.pair(*self.agents.values())
         self.count({host: agent.process.pid for host, agent in self.agents.items()})
@@ -144,6 +160,19 @@ class Mudanza(Contender):
     def account(self, output, vm, destination):
         report = json.loads(output)
         return {"inside_ms": report["total_ms"], "verified": report["verified"], "report": report}
+
+    def qemu_says(self, vm):
+        lines = []
+        for agent in self.agents.values():
+            lines += [line for line in agent.log_tail(1 << 24).splitlines() if "QEMU event" in line]
+            lines += lines_of(agent.state_directory / "log" / f"{vm}.log")
+        return lines
+
+    def blocks(self, sample):
+        stream = sample.get("report", {}).get("stream")
+        logs = [agent.log_tail(1 << 24) for agent in self.agents.values()]
+        twice = [int(count) for log in logs for count in SENT_TWICE.findall(log)]
+        return {"resent": stream["resent"], "sent_twice": sum(twice)} if stream else {}
 
     def forget(self, host):
         # Kept RAM goes with the agent's end. The source keeps its copy during the move, as it would

@@ -6,13 +6,23 @@
     address  the destination loses its address and has another one a moment later, which an
              administrator tells to whoever can be told
 
-A move may fail here: that is what is found out. Each repetition has hosts and guests of its own.
+A move may fail here: that is what is found out. Each repetition has hosts and guests of its own. The
+guests speak over a second network of the hosts, as their packets must not depend on the address that
+changes.
+
+    resumed_ms   from the link's return (the reset, the new address) until data flows again
+    resent       blocks of Mudanza's stream that were sent again, as they had not arrived
+    sent_twice   those that had arrived: must be 0, and the destination's agent notices each
+    qemu_errors  what both QEMUs said of errors, and states of their migrations that are an error or
+                 its mending
 """
 
+import re
 import time
 
 from . import meter
 from .contender import PATIENCE_S
+from .stage import VM, Stage, second_network
 
 CUT_S = 40
 MIB = 1 << 20
@@ -44,7 +54,7 @@ class Disturbance:
     def _due(self):
         """In pre-copy, some of it has been sent; in post-copy, the guest runs at B."""
         if self.case.post_copy:
-            return self.guest.heart.beats[-1].source == self.lab["B"].address
+            return self.guest.heart.beats[-1].source == self.guest.addresses["B"]
         return meter.sent_bytes(self.pid) - self.first > BEFORE
 
     def _cut(self, process):
@@ -61,8 +71,9 @@ class Disturbance:
 
     def _address(self, _process):
         host = self.lab["B"]
-        host.run("ip", "addr", "add", f"{NEW_ADDRESS}/24", "dev", "br0")
+        # In this order: with the first address of a network the kernel drops its others.
         host.run("ip", "addr", "del", f"{host.address}/24", "dev", "br0")
+        host.run("ip", "addr", "add", f"{NEW_ADDRESS}/24", "dev", "br0")
         self.guest.system.tell_address("A", "B", NEW_ADDRESS)
 
     def meanwhile(self, process):
@@ -76,12 +87,29 @@ class Disturbance:
         return {"resumed_ms": (time.monotonic() - began) * 1000 if again else None}
 
 
-def run(stage, case, system, options):
+def stage(lab, case, say):
+    """A stage on which moves can be disturbed. Agents tell of each event of a QEMU."""
+    return Stage(lab, case.guest, case.limit, say, addresses=second_network(lab),
+                 agent_options=("--log-level", "debug"))
+
+
+def qemu_errors(system):
+    """What the QEMUs of a system have to complain of, as lines."""
+    bad = re.compile(r"error|fail|unable|invalid|MIGRATION (cancel|postcopy-(paused|recover))",
+                     re.IGNORECASE)
+    return [line for line in system.qemu_says(VM) if bad.search(line)]
+
+
+def run(fresh, case, system, options):
     """One disturbed move on a fresh stage; a sample."""
-    guest = stage.moving[system]
+    guest = fresh.moving[system]
     guest.resume()
-    disturbance = Disturbance(stage.lab, guest, case)
+    disturbance = Disturbance(fresh.lab, guest, case)
     sample = guest.move(options, meanwhile=disturbance.meanwhile)
+    errors = qemu_errors(guest.system)
+    sample |= {"qemu_errors": len(errors), **guest.system.blocks(sample)}
+    if errors and sample["completed"]:
+        sample["error"] = f"QEMU: {errors[0]}"
     # Heartbeats get lost where the link is cut; wrong memory would be something else.
     if sample["completed"] and (bad := guest.heart.of("BAD") + guest.heart.of("ERR")):
         sample["error"] = f"guest: {bad[0].kind} {bad[0].fields}"

@@ -11,7 +11,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from .contender import Contender
+from .contender import Contender, lines_of
 
 LIBVIRTD = Path("/usr/sbin/libvirtd")
 START = r"""
@@ -121,6 +121,10 @@ class Virsh(Contender):
         text = self.hosts[destination].virsh("domjobinfo", vm, "--completed").stdout
         found = re.search(r"Time elapsed:\s+(\d+) ms", text)
         return {"inside_ms": int(found[1]) if found else None, "verified": False}
+
+    def qemu_says(self, vm):
+        return sum((lines_of(libvirt.directory / "log" / "qemu" / f"{vm}.log")
+                    for libvirt in self.hosts.values()), [])
 
     def forget(self, host):
         """libvirt keeps nothing."""

@@ -24,8 +24,7 @@ thead th { border-bottom: 1px solid #b9bec6; vertical-align: bottom; font-weight
 def plots(entry):
     """The plots of a case, by measure."""
     drawn = {}
-    cut = any(v is not None for v in entry["mudanza"]["samples"]["resumed_ms"])
-    for measure in CUT_PLOTTED if cut else PLOTTED:
+    for measure in CUT_PLOTTED if entry["about"]["cut"] else PLOTTED:
         unit, title = results.MEASURES[measure]
         rows = []
         for name, result in results.contenders(entry).items():
@@ -50,9 +49,7 @@ def _ratios(entry):
 
 
 def _table(entry):
-    heads = "".join(f"<th>{escape(results.MEASURES[m][1])}"
-                    f"{', ' + results.MEASURES[m][0] if results.MEASURES[m][0] else ''}</th>"
-                    for m in TABLED)
+    heads = "".join(f"<th>{escape(results.heading(m))}</th>" for m in TABLED)
     rows = []
     for name, result in results.contenders(entry).items():
         cells = "".join(f"<td>{escape(results.spread(result, m))}</td>" for m in TABLED)

@@ -3,7 +3,8 @@
 
 import statistics
 
-#: Every measure of a sample: its unit and what it is called in a table.
+#: Every measure of a sample: its unit and what it is called in a table. A sample has those that are
+#: known of it.
 MEASURES = {
     "total_ms": ("ms", "whole command"),
     "inside_ms": ("ms", "time inside"),
@@ -13,10 +14,19 @@ MEASURES = {
     "cpu_s": ("s", "CPU, both hosts"),
     "daemon_cpu_s": ("s", "CPU of the daemons"),
     "daemon_mib": ("MiB", "daemon's peak memory"),
-    "resumed_ms": ("ms", "data again after the link's return"),
+    "resumed_ms": ("ms", "data flows again"),
+    "resent": ("blocks", "sent again"),
+    "sent_twice": ("blocks", "sent twice"),
+    "qemu_errors": ("", "errors of QEMU"),
     "work_per_s": ("/s", "guest's work"),
     "work_share": ("", "guest's work, of what it was before"),
 }
+
+
+def heading(measure):
+    """What it is called, and its unit if it has one."""
+    unit, title = MEASURES[measure]
+    return f"{title}, {unit}" if unit else title
 
 
 def rounded(value):
@@ -28,7 +38,7 @@ def rounded(value):
 
 def digest(samples):
     """One contender's medians, all samples by measure, and how many moves came to an end."""
-    values = {m: [rounded(s[m]) for s in samples] for m in MEASURES}
+    values = {m: [rounded(s.get(m)) for s in samples] for m in MEASURES}
     known = {m: [v for v in values[m] if v is not None] for m in MEASURES}
     return {"median": {m: rounded(statistics.median(v)) if v else None for m, v in known.items()},
             "samples": values,
@@ -39,6 +49,7 @@ def digest(samples):
             "verified": sum(s["verified"] for s in samples)}
 
 
+CUT_SHOWN = ("total_ms", "resumed_ms", "sent_twice", "qemu_errors", "resent")
 PHASES = ("plan_ms", "prepare_ms", "copy_ms", "handover_ms", "confirm_ms")
 
 
@@ -86,18 +97,22 @@ def contenders(results):
     return {name: entry for name, entry in results.items() if name != "about"}
 
 
+def shown(results, usual):
+    """What a table shows of a case: `usual`, or what a disturbed move is about."""
+    return CUT_SHOWN if results["about"]["cut"] else usual
+
+
 def table(name, results):
     """A case as lines for a terminal."""
-    shown = ("total_ms", "downtime_ms", "wire_mib", "cpu_s", "work_share")
+    columns = shown(results, ("total_ms", "downtime_ms", "wire_mib", "cpu_s", "work_share"))
     lines = ["", f"{name}: {results['about']['title']}",
-             " " * 22 + "".join(f"{MEASURES[m][1][:20] + ', ' + MEASURES[m][0]:>24}" for m in shown)]
-    lines[-1] = lines[-1].replace("was before, ", "before  ")
+             " " * 22 + "".join(f"{heading(m)[-23:]:>24}" for m in columns)]
     own = results["mudanza"]
     for contender, result in contenders(results).items():
-        cells = "".join(f"{spread(result, m):>24}" for m in shown)
+        cells = "".join(f"{spread(result, m):>24}" for m in columns)
         lines.append(f"  {contender:20}{cells}  {troubles(result)}".rstrip())
     for contender, result in contenders(results).items():
-        if contender.startswith("mudanza"):
+        if contender.startswith("mudanza") or result["failed"]:
             continue
         parts = [f"{MEASURES[m][1]} {r:.2f}" for m in ("total_ms", "downtime_ms", "wire_mib")
                  if (r := ratio(own, result, m)) is not None]

@@ -34,11 +34,13 @@ def other(host):
 class Moving:
     """A running guest of one system: where it is, what it says."""
 
-    def __init__(self, lab, system, kind, name=VM, at="A", heartbeat_ms=2):
+    def __init__(self, lab, system, kind, name=VM, at="A", heartbeat_ms=2, *, addresses=None):
+        """addresses: of the hosts, which the guest's packets come from and go to (None: those that
+        the hosts use among themselves)."""
         self.system, self.kind, self.name, self.at = system, kind, name, at
         self.moved = 0  # when, by the monotonic clock
-        self.listener = lab["C"].listener()
-        self.addresses = {host: lab[host].address for host in "AB"}
+        self.addresses = addresses or {host: lab[host].address for host in "ABC"}
+        self.listener = lab["C"].listener(address=self.addresses["C"])
         system.start(at, name, cases.machine_xml(kind, name, self.listener.address, heartbeat_ms))
 
     @property
@@ -98,15 +100,25 @@ class Moving:
                 "work_share": during / before if before and during is not None else None}
 
 
-class Stage:
-    """Both systems with their guests on a fresh lab, whose end is theirs. say: takes progress."""
+def second_network(lab):
+    """Gives each host one more address, for its guests' packets; those addresses."""
+    addresses = {host: lab[host].address.replace("10.77.", "10.78.") for host in "ABC"}
+    for host, address in addresses.items():
+        lab[host].run("ip", "addr", "add", f"{address}/24", "dev", "br0")
+    return addresses
 
-    def __init__(self, lab, kind, limit, say):
+
+class Stage:
+    """Both systems with their guests on a fresh lab, whose end is theirs. say: takes progress.
+    addresses: see Moving."""
+
+    def __init__(self, lab, kind, limit, say, *, addresses=None, agent_options=()):
         self.lab, self.kind, self.say = lab, kind, say
-        self.systems = {"mudanza": Mudanza(lab), "virsh": Virsh(lab)}
+        self.systems = {"mudanza": Mudanza(lab, options=agent_options), "virsh": Virsh(lab)}
         for host in "AB":
             lab[host].limit(limit)
-        self.moving = {name: Moving(lab, system, kind) for name, system in self.systems.items()}
+        self.moving = {name: Moving(lab, system, kind, addresses=addresses)
+                       for name, system in self.systems.items()}
         self.siblings = {}
         for guest in self.moving.values():
             guest.await_ready()

@@ -32,7 +32,8 @@ def sample(completed=True, outcome=None, **values):
 
 def entry(**contenders):
     """A case of results.json."""
-    about = {"title": "T <1>", "guest": "G", "link": None, "goal": "", "phases": {"plan_ms": 3}, "pages": {"zero": 5},
+    about = {"title": "T <1>", "guest": "G", "link": None, "goal": "", "cut": "",
+             "phases": {"plan_ms": 3}, "pages": {"zero": 5},
              "command": "make bench CASES=t REPEAT=3", "date": "2026-01-01",
              "versions": {"mudanza": "0", "libvirt": "1", "qemu": "2"},
              "machine": {"processor": "P", "cores": 2, "kernel": "K"}}
@@ -77,6 +78,23 @@ class Results(unittest.TestCase):
     def test_table_names_everybody(self):
         text = results.table("t", entry(mudanza=[sample(total_ms=50)], virsh=[sample(total_ms=200)]))
         self.assertIn("mudanza / virsh: whole command 0.25", text)
+
+
+    def test_a_disturbed_move_shows_what_it_is_about(self):
+        disturbed = entry(mudanza=[sample(resumed_ms=7, sent_twice=0, qemu_errors=0)],
+                          virsh=[sample(False, "failed", total_ms=9)])
+        disturbed["about"]["cut"] = "reset"
+        text = results.table("t", disturbed)
+        for title in ("data flows again, ms", "sent twice, blocks", "errors of QEMU"):
+            self.assertIn(title, text)
+        self.assertNotIn("mudanza / virsh", text)  # there is nothing to compare with
+        self.assertIn("errors of QEMU", program("readme").text({"t": disturbed}))
+        self.assertEqual(set(report.plots(disturbed)), set(report.CUT_PLOTTED))
+
+    def test_what_is_not_known_is_nothing(self):
+        known = sample()
+        del known["resent"]
+        self.assertIsNone(results.digest([known])["median"]["resent"])
 
 
 class Work(unittest.TestCase):

@@ -144,10 +144,10 @@ class Host:
         """A socket of this host's network."""
         return self.inside(lambda: socket.socket(family, kind))
 
-    def listener(self, port=0):
+    def listener(self, port=0, address=None):
         """Hears a test guest whose serial port is guest.udp_serial(listener.address); see
-        tests/guest/heartbeat.py. The lab closes it."""
-        listener = self.inside(lambda: heartbeat.UdpListener(self.address, port))
+        tests/guest/heartbeat.py. address: another one of this host's. The lab closes it."""
+        listener = self.inside(lambda: heartbeat.UdpListener(address or self.address, port))
         self.lab.listeners.append(listener)
         return listener
 
