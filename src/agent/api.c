@@ -173,10 +173,20 @@ static int refuse_known_key(const struct agent *agent, const struct store_host *
     return found < 0 ? -1 : 0;
 }
 
+/* Is it known, with another address? */
+static bool is_elsewhere(const struct agent *agent, const struct store_host *host)
+{
+    struct store_host known = {0};
+    bool elsewhere = store_host_find(agent->store, NULL, host->fingerprint, &known, NULL) == 1 &&
+                     (strcmp(known.address, host->address) != 0 || known.port != host->port);
+    store_host_clear(&known);
+    return elsewhere;
+}
+
 static int add_host(void *context, struct varlink_call *call, json_t **reply, struct error **err)
 {
     (void)reply;
-    const struct agent *agent = context;
+    struct agent *agent = context;
     int64_t port = json_opt_int(call->parameters, "port", 0);
     const struct store_host host = {
         .name = (char *)text_of(call, "name"),
@@ -202,7 +212,12 @@ static int add_host(void *context, struct varlink_call *call, json_t **reply, st
         error_set(err, ERROR_INVALID, "that is this host's own key");
         return error_hint(err, "run `mudanza id` on the other host");
     }
-    return refuse_known_key(agent, &host, err) < 0 ? -1 : store_host_put(agent->store, &host, err);
+    bool moves = is_elsewhere(agent, &host);
+    if (refuse_known_key(agent, &host, err) < 0 || store_host_put(agent->store, &host, err) < 0)
+        return -1;
+    if (moves)
+        migration_host_moved(&agent->migrate, host.fingerprint);
+    return 0;
 }
 
 /* Tries a control connection, as a move would. */

@@ -161,6 +161,16 @@ struct migration *migration_find(struct migrate_context *context, const char *vm
     return NULL;
 }
 
+void migration_host_moved(struct migrate_context *context, const char *fingerprint)
+{
+    LOCK_SCOPE(&context->lock);
+    for (struct migration *m = context->migrations; m; m = m->next)
+        if (strcmp(m->peer.host.fingerprint, fingerprint) == 0) {
+            m->peer_moved = true;
+            fd_event_signal(m->stream_fd);
+        }
+}
+
 /* --- starting --- */
 
 static struct migration *migration_new(struct migrate_context *context, struct vm *vm)

@@ -72,6 +72,9 @@ int migration_resume_in_doubt(struct migrate_context *context, struct vm *vm,
 int migration_resume_void(struct migrate_context *context, struct vm *vm,
                           const struct journal_entry *entry, struct error **err);
 
+/* The host with that key has another address now: moves to it connect there, at once. */
+void migration_host_moved(struct migrate_context *context, const char *fingerprint);
+
 /* The running move of a VM, with a reference, or NULL. */
 struct migration *migration_find(struct migrate_context *context, const char *vm_name);
 void migration_put(struct migration *migration);

@@ -3,6 +3,8 @@
 #ifndef MIGRATE_MIGRATION_PRIVATE_H
 #define MIGRATE_MIGRATION_PRIVATE_H
 
+#include <stdatomic.h>
+
 #include "migrate/data_link.h"
 #include "migrate/follower.h"
 #include "migrate/job_id.h"
@@ -62,6 +64,7 @@ struct migration {
     struct ram_source *sampled;          /* our guest's RAM, between two looks at it */
     struct write_rate *written;          /* NULL: not looked at yet */
     int stream_fd;                       /* the relay's news */
+    atomic_bool peer_moved;              /* it has another address; from any thread */
     char stream[JOB_ID_SIZE];            /* of the newest one begun by a recovery */
     int qemu_end; /* a duplicate of the relay's, for the way back from post-copy; -1: none */
     uint8_t verify_key[16];

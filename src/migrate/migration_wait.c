@@ -95,6 +95,8 @@ static int check_state(struct migration *m, struct error **err)
 /* Connections of the stream broke or came back. */
 static void look_at_link(struct migration *m)
 {
+    if (atomic_exchange(&m->peer_moved, false))
+        relay_renew(m->relay);
     const struct link_status link = relay_status(m->relay).link;
     bool lost = link.lost_since_ns != 0;
     if (link.cuts != m->cuts && !lost && !link.failed) {

@@ -187,6 +187,11 @@ void relay_keep(struct relay *relay)
     relay->keeps = true;
 }
 
+void relay_renew(struct relay *relay)
+{
+    link_renew(relay->link);
+}
+
 void relay_commit(struct relay *relay)
 {
     relay->committed = true;

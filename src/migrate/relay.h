@@ -83,6 +83,9 @@ void relay_keep(struct relay *relay);
  * From `spooled` on, all that is on its way outlives the agents. */
 void relay_post_copy(struct relay *relay);
 
+/* Source: the destination has another address now: see link_renew. */
+void relay_renew(struct relay *relay);
+
 /* Source: the COMMIT record is durable and QEMU says that its migration is completed: END may go.
  */
 void relay_commit(struct relay *relay);

@@ -340,6 +340,15 @@ struct link *link_new_destination(const struct link_options *options, struct err
     return link_new(options, NULL, NULL, err);
 }
 
+void link_renew(struct link *link)
+{
+    LOCK_SCOPE(&link->lock);
+    for (unsigned i = 0; i < link->options.connections; i++) {
+        link->slots[i].drop = link->slots[i].serving != 0;
+        fd_event_signal(link->slots[i].wake_fd);
+    }
+}
+
 void link_stop(struct link *link)
 {
     if (!link)

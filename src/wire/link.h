@@ -38,6 +38,10 @@ typedef struct tls *link_connect(void *context, int cancel_fd, int64_t deadline_
 struct link *link_new_source(const struct link_options *options, link_connect *connect,
                              void *context, struct error **err);
 
+/* Source: the other end is to be found elsewhere now. Ends the connections, so that new ones are
+ * made, through the callback, instead of waiting for silence to tell. */
+void link_renew(struct link *link);
+
 /* The destination's end. */
 struct link *link_new_destination(const struct link_options *options, struct error **err);
 

@@ -330,7 +330,7 @@ static void put_down(struct slot *slot, struct tls *tls, const struct error *why
     pthread_mutex_unlock(&link->lock);
     if (goes_on)
         log_info(link->vm, "%s: connection %u.%u is closed: %s", link->peer, slot->index,
-                 generation, why ? why->message : "a newer one is there");
+                 generation, why ? why->message : "a newer one takes its place");
 }
 
 /* Without a connection: until when nothing has to be done; false: the link is over. */

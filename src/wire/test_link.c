@@ -295,6 +295,11 @@ static bool is_doubly_connected(const struct link_status *status)
     return status->connections == 2;
 }
 
+static bool was_cut_and_is_back(const struct link_status *status)
+{
+    return status->cuts == 1 && status->connections == 1;
+}
+
 static bool is_lost(const struct link_status *status)
 {
     return status->lost_since_ns != 0;
@@ -471,6 +476,22 @@ static void test_others_carry_on_for_a_connection_that_stays_away(void **state)
     await(scene->source, is_doubly_connected);
 }
 
+static void test_a_renewed_link_goes_on_over_another_connection(void **state)
+{
+    struct scene *scene = *state;
+    open_links(scene);
+    await(scene->source, is_connected);
+    struct flow flow = {scene->source, 200, scene->seed, 200000, NULL};
+    pthread_t sender;
+    assert_int_equal(pthread_create(&sender, NULL, send_flow, &flow), 0);
+    link_renew(scene->source);
+    receive_flow(&flow, scene->destination);
+    pthread_join(sender, NULL);
+    assert_null(flow.error);
+    await(scene->source, was_cut_and_is_back);
+    assert_int_equal(link_status(scene->destination).repeated, 0);
+}
+
 static void test_a_frozen_network_is_noticed_and_survived(void **state)
 {
     struct scene *scene = *state;
@@ -640,6 +661,7 @@ int main(void)
         SCENE(test_cuts_of_several_connections),
         SCENE(test_cuts_within_the_first_frames),
         SCENE(test_others_carry_on_for_a_connection_that_stays_away),
+        SCENE(test_a_renewed_link_goes_on_over_another_connection),
         SCENE(test_a_frozen_network_is_noticed_and_survived),
         SCENE(test_a_network_that_stays_away_is_a_failure),
         SCENE(test_the_end_of_one_side_is_told),

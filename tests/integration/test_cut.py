@@ -10,6 +10,8 @@ from lib.moving import MoveCase, Stopped
 MIB = 1 << 20
 #: Seconds of silence after which a connection is made anew; a minute for the host to come back.
 QUICK = ("--peer-silence", "1")
+#: The same after half a minute.
+PATIENT = ("--peer-silence", "30")
 #: Its RAM takes some seconds at the bandwidth below: time to act in the middle.
 LONG = "mem=64K fill=8M heartbeat=20"
 BANDWIDTH = 2 * MIB
@@ -20,8 +22,8 @@ HASTY = "mem=6 rate=max check=64M pattern=random heartbeat=10"
 class CutCase(MoveCase):
     """A VM on its way from A to B."""
 
-    def follow(self, cmdline=LONG, **options):
-        self.two_agents(options=QUICK, address="*")
+    def follow(self, cmdline=LONG, *, agents=QUICK, **options):
+        self.two_agents(options=agents, address="*")
         self.heart = self.boot(self.a, cmdline=cmdline)
         return Follow(self.a, "vm", "B", **options)
 
@@ -45,8 +47,8 @@ class CutCase(MoveCase):
 
 
 class PreCopy(CutCase):
-    def follow(self):
-        return super().follow(bandwidth=BANDWIDTH, verify=True)
+    def follow(self, **more):
+        return super().follow(bandwidth=BANDWIDTH, verify=True, **more)
 
     def test_cut_of_some_seconds(self):
         with self.follow() as move:
@@ -66,7 +68,8 @@ class PreCopy(CutCase):
             self.assertTrue(self.assert_moved(move)["verified"])
 
     def test_changed_address(self):
-        with self.follow() as move:
+        """Who tells the new one need not wait until silence shows that the old one is gone."""
+        with self.follow(agents=PATIENT) as move:
             self.copying(move)
             host = self.lab["B"]
             address = host.address.rsplit(".", 1)[0] + ".99"
@@ -77,6 +80,8 @@ class PreCopy(CutCase):
             report = move.report()
             self.assert_completed(report)
             self.assertTrue(report["verified"])
+            self.assertEqual(report["stream"]["cuts"], 1)
+            self.assertNotIn("nothing came for", self.a.log_tail(1 << 20))
 
     def test_peer_that_stands_still_for_a_while(self):
         with self.follow() as move:
