@@ -196,7 +196,7 @@ void link_slot_down(struct slot *slot)
     struct link *link = slot->link;
     if (slot->alive) {
         link->alive--;
-        link->cuts++;
+        link->cuts += link_lives(link); /* else that is how it ends */
         if (!link->alive)
             link->lost_since_ns = clock_now_ns();
         fd_event_signal(link->event_fd);
