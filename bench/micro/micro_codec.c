@@ -15,6 +15,7 @@
 #include <string.h>
 #include <zstd.h>
 
+#include "stream/codec.h"
 #include "stream/encoder.h"
 #include "stream/ram_record.h"
 #include "stream/stream_block.h"
@@ -22,8 +23,6 @@
 #define WINDOW ((size_t)ENCODER_WINDOW_PAGES * RAM_PAGE_SIZE)
 /* More than either library needs for anything that a window can hold. */
 #define BOUND (2 * STREAM_WINDOW_RAW_MAX)
-/* As in stream/codec.c. */
-#define ZSTD_LEVEL 2
 
 static struct micro_windows pages, rest;
 static struct micro_windows lz4_pages, lz4_rest, zstd_pages, zstd_rest;
@@ -100,8 +99,7 @@ static uint64_t all_lz4(const struct micro_windows *windows, uint64_t *out)
 static uint64_t all_zstd(const struct micro_windows *windows, uint64_t *out)
 {
     ZSTD_CCtx *state = ZSTD_createCCtx();
-    ZSTD_CCtx_setParameter(state, ZSTD_c_compressionLevel, ZSTD_LEVEL);
-    ZSTD_CCtx_setParameter(state, ZSTD_c_windowLog, STREAM_ZSTD_WINDOW_LOG);
+    codec_set_zstd(state);
     uint64_t done = compress_all(windows, compress_zstd, state, out);
     ZSTD_freeCCtx(state);
     return done;
@@ -170,8 +168,7 @@ static int make_lz4(const struct micro_windows *from, struct micro_windows *wind
 static int make_zstd(const struct micro_windows *from, struct micro_windows *windows)
 {
     ZSTD_CCtx *state = ZSTD_createCCtx();
-    ZSTD_CCtx_setParameter(state, ZSTD_c_compressionLevel, ZSTD_LEVEL);
-    ZSTD_CCtx_setParameter(state, ZSTD_c_windowLog, STREAM_ZSTD_WINDOW_LOG);
+    codec_set_zstd(state);
     int status = compress_for(from, compress_zstd, state, windows);
     ZSTD_freeCCtx(state);
     return status;

@@ -10,14 +10,28 @@
  * milliseconds, and what went uncompressed until then is little; on a faster one compression, and
  * the memory for deltas, would be what takes the time. */
 #define START_RATE 1190e6
-/* Another codec must promise so much more than the present one. */
-#define GAIN 1.15
+/* Codecs whose promises differ by less than this are equal: then the one wins that sends fewer
+ * bytes, as others use the link, too. */
+#define EQUAL 1.15
+/* The present one may be worse by so much before it is given up. */
+#define EQUAL_KEEP 1.3
 /* Compression that brings no more than this is not worth its work. */
 #define LITTLE 0.9
+/* Where the destination knows more than this part of all pages, the rest is so little work that it
+ * is worth fewer bytes. */
+#define MOST_KNOWN 0.5
+/* All that must be done with a byte of the stream beside compressing it, bytes per second: QEMU at
+ * both ends, the hash, encryption. */
+#define OTHER_WORK 1e9
 /* How fast measurements replace older ones. */
 #define WEIGHT 0.25
-/* What a link that keeps up gains in each look at it. */
-#define GROWTH 1.01
+/* What a link that keeps up gains in each look at it, when it was as good as filled, and when not:
+ * then it shows itself only if it is tried, which costs bytes where it is no faster. */
+#define FILLED      0.9
+#define GROWTH      1.01
+#define GROWTH_SLOW 1.003
+/* The same for a codec that was slower than it promised. */
+#define REACH_GROWTH 1.002
 /* Less than this share of its rate tells nothing about a link: nobody had more to send. */
 #define USED 0.25
 /* A peer that was busy for more than this is what was waited for. */
@@ -36,6 +50,9 @@ void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned thre
     chooser->codecs[STREAM_CODEC_LZ4].ratio = 2.3;
     chooser->codecs[STREAM_CODEC_ZSTD].speed = 0.35e9;
     chooser->codecs[STREAM_CODEC_ZSTD].ratio = 3.2;
+    for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
+        chooser->codecs[codec].reached = INFINITY;
+    chooser->left = 1;
     chooser->rate = START_RATE;
     chooser->codec = STREAM_CODEC_NONE;
 }
@@ -54,11 +71,34 @@ void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t
     blend(&chooser->codecs[codec].ratio, (double)in / (double)out);
 }
 
+void chooser_known(struct chooser *chooser, unsigned pages, unsigned known)
+{
+    if (pages)
+        blend(&chooser->left, 1 - (double)known / pages);
+}
+
+/* The link took what came: so this is what the codec makes with all else that the processor has to
+ * do. A codec that was not used meanwhile may have become better. */
+static void note_reached(struct chooser *chooser, double rate)
+{
+    for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
+        chooser->codecs[codec].reached *= REACH_GROWTH;
+    const double reached = rate * chooser->codecs[chooser->codec].ratio;
+    double *value = &chooser->codecs[chooser->codec].reached;
+    if (isinf(*value))
+        *value = reached;
+    else
+        blend(value, reached);
+}
+
 void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned peer_busy)
 {
     if (!waited || peer_busy > PEER_BUSY) {
+        if (rate > chooser->rate * USED && chooser->scarce)
+            note_reached(chooser, rate);
+        const double growth = rate > chooser->rate * FILLED ? GROWTH : GROWTH_SLOW;
         if (rate > chooser->rate * USED)
-            chooser->rate = fmax(chooser->rate * GROWTH, rate);
+            chooser->rate = fmax(chooser->rate * growth, rate);
     } else if (rate > 0) {
         if (chooser->scarce)
             blend(&chooser->rate, rate);
@@ -68,39 +108,52 @@ void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned pe
     }
 }
 
+/* Bytes per second of pages that the destination does not know, or what the rest of the work lets
+ * pass of them. */
 static double promise(const struct chooser *chooser, enum stream_codec codec)
 {
-    return fmin(chooser->codecs[codec].speed * chooser->threads,
-                chooser->rate * chooser->codecs[codec].ratio);
+    const double others = fmin(chooser->codecs[codec].reached, OTHER_WORK * chooser->left);
+    const double rate = chooser->rate * chooser->codecs[codec].ratio;
+    return fmin(fmin(chooser->codecs[codec].speed * chooser->threads, rate), others);
 }
 
 static enum stream_codec best(const struct chooser *chooser)
 {
-    enum stream_codec found = chooser->codec;
-    double least = promise(chooser, found) * GAIN;
+    double most = 0;
     for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
-        if (promise(chooser, codec) > least) {
-            found = codec;
-            least = promise(chooser, codec);
-        }
-    if (promise(chooser, STREAM_CODEC_NONE) >= LITTLE * promise(chooser, found))
+        most = fmax(most, promise(chooser, codec));
+    const bool little = chooser->left < MOST_KNOWN;
+    if (!little && promise(chooser, STREAM_CODEC_NONE) >= LITTLE * most)
         return STREAM_CODEC_NONE;
+    enum stream_codec found = STREAM_CODEC_NONE;
+    double ratio = 1 / LITTLE;
+    for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++) {
+        const double enough = most / (codec == chooser->codec ? EQUAL_KEEP : EQUAL);
+        if (promise(chooser, codec) >= enough && chooser->codecs[codec].ratio > ratio) {
+            found = codec;
+            ratio = chooser->codecs[codec].ratio;
+        }
+    }
     return found;
 }
 
-enum stream_codec chooser_next(struct chooser *chooser, bool *reduce)
+enum stream_codec chooser_again(struct chooser *chooser)
 {
     static const enum stream_codec wished[] = {
         [CHOOSER_NONE] = STREAM_CODEC_NONE,
         [CHOOSER_LZ4] = STREAM_CODEC_LZ4,
         [CHOOSER_ZSTD] = STREAM_CODEC_ZSTD,
     };
-    chooser->windows++;
-    *reduce = chooser->scarce;
     if (chooser->wish != CHOOSER_AUTO)
         return wished[chooser->wish];
     chooser->codec = best(chooser);
-    if (chooser->scarce && chooser->windows % PROBE_WINDOWS == 0)
-        return STREAM_CODEC_ZSTD;
     return chooser->codec;
+}
+
+enum stream_codec chooser_next(struct chooser *chooser, bool *reduce)
+{
+    const enum stream_codec codec = chooser_again(chooser);
+    const bool probes = chooser->wish == CHOOSER_AUTO && chooser->scarce;
+    *reduce = chooser->scarce;
+    return probes && ++chooser->windows % PROBE_WINDOWS == 0 ? STREAM_CODEC_ZSTD : codec;
 }

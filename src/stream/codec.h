@@ -24,6 +24,11 @@
 /* "none", "lz4", "zstd" */
 const char *codec_name(enum stream_codec codec);
 
+/* Sets what windows are compressed with, for who compares with the library as it is. False when it
+ * refuses. */
+struct ZSTD_CCtx_s;
+bool codec_set_zstd(struct ZSTD_CCtx_s *zstd);
+
 /* The most that `size` bytes become. */
 size_t codec_bound(size_t size);
 

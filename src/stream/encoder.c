@@ -202,12 +202,24 @@ static void take_known(struct encoder *encoder, struct window *window, const uin
     memmove(to, from, (size_t)(end - from));
     window->header.payload -= known * RAM_PAGE_SIZE;
     window->header.flags |= STREAM_WINDOW_ANSWERED;
+    window->known = known;
     LOCK_SCOPE(&encoder->lock);
     encoder->counts.known += known;
 }
 
+/* What the answer says makes for the choice of the codec, also of windows that waited for one. */
+static void choose_again(struct encoder *encoder, struct window *window)
+{
+    const unsigned pages =
+        (window->raw ? window->block->size : window->header.payload) / RAM_PAGE_SIZE;
+    chooser_known(&encoder->chooser, pages + window->known, window->known);
+    if (window->offered)
+        window->header.codec = chooser_again(&encoder->chooser);
+}
+
 static int put_window(struct encoder *encoder, struct window *window, struct error **err)
 {
+    choose_again(encoder, window);
     struct block *block = STEAL(window->block);
     int status;
     if (window->raw) {

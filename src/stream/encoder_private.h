@@ -24,7 +24,7 @@ struct window {
     bool raw;            /* the block holds bytes of the stream, from its beginning */
     bool asked;          /* an offer is out, and not answered */
     struct stream_window_header header;
-    unsigned offered;
+    unsigned offered, known;
     uint16_t offered_at[STREAM_WINDOW_PAGES_MAX]; /* pages of the payload */
     uint8_t hashes[STREAM_WINDOW_PAGES_MAX][PAGE_HASH_SIZE];
 };

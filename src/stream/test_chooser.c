@@ -134,6 +134,46 @@ static void test_idle_link(void **state)
     assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_ZSTD);
 }
 
+/* One thread does little with zstd; but the processor, which has more to do, makes no more of lz4.
+ */
+static void test_busy_processor(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 119e6, true, 100);
+    for (unsigned i = 0; i < 20; i++)
+        chooser_measured(&chooser, STREAM_CODEC_ZSTD, 3200000, 1000000, NS_PER_S / 66);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_LZ4);
+    static const double rates[STREAM_CODECS] = {119e6, 95e6, 65e6};
+    unsigned chosen[STREAM_CODECS] = {0};
+    for (unsigned i = 0; i < 200; i++) {
+        enum stream_codec codec = chooser_next(&chooser, &reduce);
+        chooser_link(&chooser, rates[codec], codec == STREAM_CODEC_NONE, 100);
+        chosen[codec]++;
+    }
+    assert_true(chosen[STREAM_CODEC_ZSTD] > 150);
+    assert_int_equal(chosen[STREAM_CODEC_NONE], 0);
+}
+
+/* The network is not what is waited for; but what the destination does not know is so little that
+ * compressing it well is, too. Nothing of that is left when the destination knows no more. */
+static void test_most_is_known(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    bool reduce;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    for (unsigned i = 0; i < 20; i++)
+        chooser_known(&chooser, 128, 110);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_ZSTD);
+    assert_false(reduce);
+    for (unsigned i = 0; i < 20; i++)
+        chooser_known(&chooser, 128, 2);
+    assert_int_equal(settled(&chooser, &reduce), STREAM_CODEC_NONE);
+}
+
 static void test_wishes_are_followed(void **state)
 {
     (void)state;
@@ -160,6 +200,8 @@ int main(void)
         cmocka_unit_test(test_faster_link),
         cmocka_unit_test(test_slow_at_first),
         cmocka_unit_test(test_idle_link),
+        cmocka_unit_test(test_busy_processor),
+        cmocka_unit_test(test_most_is_known),
         cmocka_unit_test(test_wishes_are_followed),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
