@@ -51,8 +51,8 @@ static int start_placer(struct relay *relay, struct placer_ram *ram, struct erro
     if (!ram->map)
         return 0;
     relay->answers.awaited = PLACER_PING;
-    relay->placer = placer_new(
-        ram, (struct placer_sink){relay_write_rest, relay_await_pong, relay}, err);
+    relay->placer =
+        placer_new(ram, (struct placer_sink){relay_write_rest, relay_await_pong, relay}, err);
     return relay->placer ? 0 : -1;
 }
 

@@ -35,7 +35,8 @@ bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, 
 void memory_map_presence(const struct memory_map *map, size_t chunk,
                          bool present[MEMORY_CHUNK_PAGES]);
 
-/* Copies from `local` to `remote`, addresses in that process, with one call; `size` bytes in all. */
+/* Copies from `local` to `remote`, addresses in that process, with one call; `size` bytes in all.
+ */
 int memory_map_write(const struct memory_map *map, const struct iovec *local, size_t n_local,
                      const struct iovec *remote, size_t n_remote, size_t size, struct error **err);
 

@@ -4,8 +4,7 @@
  *
  * Pages are gathered, as long as the bytes they lie in are there, and written with one call
  * (process_vm_writev). Whatever goes to QEMU instead goes only after those before it: device state
- * finds RAM complete. A record to QEMU without its block's name means the block of the record
- * before it, which may have been placed: such a record gets the name.
+ * finds RAM complete.
  */
 #include "stream/placer.h"
 
@@ -37,7 +36,6 @@ struct placer {
     bool pinged;     /* what empties RAM is behind us, or does not happen */
     uint32_t block;  /* the one that is placed; BLOCK_NONE: not known yet, or none */
     bool has_blocks; /* the list has been looked at */
-    uint32_t said;   /* the block of the record that QEMU has seen last */
     bool placed;     /* the latest record was placed: QEMU has not seen it */
     uint64_t latest; /* its page's address */
     /* A bit for each page: it may hold something; and for each chunk: its bits are valid. */
@@ -71,7 +69,7 @@ struct placer *placer_new(struct placer_ram *ram, struct placer_sink sink, struc
     *ram = (struct placer_ram){.pidfd = -1};
     placer->sink = sink;
     placer->pinged = !placer->ram.emptied;
-    placer->block = placer->said = BLOCK_NONE;
+    placer->block = BLOCK_NONE;
     placer->parser = ram_parser_new();
     placer->touched = calloc(chunks, MEMORY_CHUNK_PAGES / 8);
     placer->looked = calloc(chunks / 8 + 1, 1);
@@ -226,29 +224,22 @@ static int pass_bytes(struct placer *placer, const struct ram_token *token, stru
     if (token->section && !placer->pinged && !ram_parser_is_opaque(placer->parser) &&
         ping(placer, err) < 0)
         return -1;
-    if (ram_parser_phase(placer->parser) == RAM_PHASE_UNKNOWN && catch_up(placer, err) < 0)
+    if (token->section && ram_parser_phase(placer->parser) == RAM_PHASE_UNKNOWN &&
+        catch_up(placer, err) < 0)
         return -1;
     return say(placer, token->bytes, token->size, err);
 }
 
-/* A page of another block. */
+/* A page of another block. Such a record has its block's name when the one before was placed, as
+ * that was of another block; but for a stream that is none of QEMU's. */
 static int pass_record(struct placer *placer, const struct ram_token *token, struct error **err)
 {
-    uint8_t header[RAM_RECORD_HEADER_MAX];
-    const uint32_t said = placer->said;
-    placer->said = token->block;
+    if (placer->placed && !token->named)
+        return error_set(err, ERROR_CORRUPT, "pages of RAM after its end");
     placer->placed = false;
     if (put_gathered(placer, err) < 0)
         return -1;
-    if (token->named || said == token->block)
-        return say(placer, token->bytes, token->size, err);
-    const uint64_t kind = token->kind == RAM_PAGE ? RAM_RECORD_PAGE : RAM_RECORD_ZERO;
-    const size_t body = token->kind == RAM_PAGE ? RAM_PAGE_SIZE : 1;
-    const size_t size = ram_record_header(header, kind, token->address,
-                                          ram_parser_block(placer->parser, token->block)->name);
-    return say(placer, header, size, err) < 0
-               ? -1
-               : say(placer, token->bytes + token->size - body, body, err);
+    return say(placer, token->bytes, token->size, err);
 }
 
 static bool is_placed(struct placer *placer, const struct ram_token *token)
