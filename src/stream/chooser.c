@@ -17,12 +17,11 @@
 #define EQUAL_KEEP 1.3
 /* Compression that brings no more than this is not worth its work. */
 #define LITTLE 0.9
-/* Where the destination knows more than this part of all pages, the rest is so little work that it
- * is worth fewer bytes. */
-#define MOST_KNOWN 0.5
-/* All that must be done with a byte of the stream beside compressing it, bytes per second: QEMU at
- * both ends, the hash, encryption. */
-#define OTHER_WORK 1e9
+/* Where the destination knows all but this part of the pages, the rest is so little work that it is
+ * worth fewer bytes, whatever is scarce. */
+#define LITTLE_LEFT 0.25
+/* Of so many pages it is half known by what it was before. */
+#define LEFT_PAGES 32768
 /* How fast measurements replace older ones. */
 #define WEIGHT 0.25
 /* What a link that keeps up gains in each look at it, when it was as good as filled, and when not:
@@ -52,7 +51,6 @@ void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned thre
     chooser->codecs[STREAM_CODEC_ZSTD].ratio = 3.2;
     for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
         chooser->codecs[codec].reached = INFINITY;
-    chooser->left = 1;
     chooser->rate = START_RATE;
     chooser->codec = STREAM_CODEC_NONE;
 }
@@ -73,8 +71,17 @@ void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t
 
 void chooser_known(struct chooser *chooser, unsigned pages, unsigned known)
 {
-    if (pages)
-        blend(&chooser->left, 1 - (double)known / pages);
+    chooser->pages += pages;
+    chooser->known += known;
+    if (chooser->pages > LEFT_PAGES) {
+        chooser->pages /= 2;
+        chooser->known /= 2;
+    }
+}
+
+static bool little_is_left(const struct chooser *chooser)
+{
+    return chooser->pages && (1 - LITTLE_LEFT) * chooser->pages < chooser->known;
 }
 
 /* The link took what came: so this is what the codec makes with all else that the processor has to
@@ -94,7 +101,7 @@ static void note_reached(struct chooser *chooser, double rate)
 void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned peer_busy)
 {
     if (!waited || peer_busy > PEER_BUSY) {
-        if (rate > chooser->rate * USED && chooser->scarce)
+        if (rate > chooser->rate * USED && chooser->scarce && !little_is_left(chooser))
             note_reached(chooser, rate);
         const double growth = rate > chooser->rate * FILLED ? GROWTH : GROWTH_SLOW;
         if (rate > chooser->rate * USED)
@@ -108,22 +115,21 @@ void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned pe
     }
 }
 
-/* Bytes per second of pages that the destination does not know, or what the rest of the work lets
- * pass of them. */
 static double promise(const struct chooser *chooser, enum stream_codec codec)
 {
-    const double others = fmin(chooser->codecs[codec].reached, OTHER_WORK * chooser->left);
     const double rate = chooser->rate * chooser->codecs[codec].ratio;
-    return fmin(fmin(chooser->codecs[codec].speed * chooser->threads, rate), others);
+    return fmin(fmin(chooser->codecs[codec].speed * chooser->threads, rate),
+                chooser->codecs[codec].reached);
 }
 
 static enum stream_codec best(const struct chooser *chooser)
 {
     double most = 0;
+    if (little_is_left(chooser))
+        return STREAM_CODEC_ZSTD;
     for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
         most = fmax(most, promise(chooser, codec));
-    const bool little = chooser->left < MOST_KNOWN;
-    if (!little && promise(chooser, STREAM_CODEC_NONE) >= LITTLE * most)
+    if (promise(chooser, STREAM_CODEC_NONE) >= LITTLE * most)
         return STREAM_CODEC_NONE;
     enum stream_codec found = STREAM_CODEC_NONE;
     double ratio = 1 / LITTLE;

@@ -29,9 +29,9 @@ struct chooser {
         double ratio;   /* bytes in per byte out */
         double reached; /* bytes in per second while the link kept up */
     } codecs[STREAM_CODECS];
-    double rate; /* of the link, bytes per second */
-    double left; /* part of the pages that the destination does not know */
-    bool scarce; /* it was waited for at least once */
+    double rate;           /* of the link, bytes per second */
+    unsigned pages, known; /* lately sent, of them known to the destination */
+    bool scarce;           /* it was waited for at least once */
     unsigned windows;
     enum stream_codec codec; /* the choice */
 };
@@ -42,7 +42,7 @@ void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned thre
 void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t in, uint64_t out,
                       int64_t spent_ns);
 
-/* Of so many pages the destination knew `known`, lately. */
+/* Of so many more pages the destination knew `known`. */
 void chooser_known(struct chooser *chooser, unsigned pages, unsigned known);
 
 /*
