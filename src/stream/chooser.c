@@ -17,11 +17,12 @@
 #define EQUAL_KEEP 1.3
 /* Compression that brings no more than this is not worth its work. */
 #define LITTLE 0.9
-/* Where the destination knows all but this part of the pages, the rest is so little work that it is
- * worth fewer bytes, whatever is scarce. */
-#define LITTLE_LEFT 0.25
-/* Of so many pages it is half known by what it was before. */
-#define LEFT_PAGES 32768
+/* Where the destination knows this part of the pages, the rest is so little work that it is worth
+ * fewer bytes, whatever is scarce. */
+#define MOST_KNOWN 0.5
+/* As many pages count for half of what there was before. A dictionary is believed to know as many
+ * at first: pages that it knows, and those that it does not, come in long runs. */
+#define KNOWN_PAGES 32768
 /* How fast measurements replace older ones. */
 #define WEIGHT 0.25
 /* What a link that keeps up gains in each look at it, when it was as good as filled, and when not:
@@ -69,11 +70,16 @@ void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t
     blend(&chooser->codecs[codec].ratio, (double)in / (double)out);
 }
 
+void chooser_dictionary(struct chooser *chooser)
+{
+    chooser_known(chooser, KNOWN_PAGES, KNOWN_PAGES);
+}
+
 void chooser_known(struct chooser *chooser, unsigned pages, unsigned known)
 {
     chooser->pages += pages;
     chooser->known += known;
-    if (chooser->pages > LEFT_PAGES) {
+    if (chooser->pages > 2 * KNOWN_PAGES) {
         chooser->pages /= 2;
         chooser->known /= 2;
     }
@@ -81,7 +87,7 @@ void chooser_known(struct chooser *chooser, unsigned pages, unsigned known)
 
 static bool little_is_left(const struct chooser *chooser)
 {
-    return chooser->pages && (1 - LITTLE_LEFT) * chooser->pages < chooser->known;
+    return chooser->pages && MOST_KNOWN * chooser->pages < chooser->known;
 }
 
 /* The link took what came: so this is what the codec makes with all else that the processor has to

@@ -42,6 +42,8 @@ void chooser_init(struct chooser *chooser, enum chooser_wish wish, unsigned thre
 void chooser_measured(struct chooser *chooser, enum stream_codec codec, uint64_t in, uint64_t out,
                       int64_t spent_ns);
 
+/* The destination has a dictionary. */
+void chooser_dictionary(struct chooser *chooser);
 /* Of so many more pages the destination knew `known`. */
 void chooser_known(struct chooser *chooser, unsigned pages, unsigned known);
 

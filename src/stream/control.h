@@ -31,6 +31,8 @@ enum control_op {
     CONTROL_SAME,    /* `count` pages that are in slots */
     CONTROL_DELTA,   /* one page: a slot's, changed by the delta that follows; it goes there */
     CONTROL_OFFERED, /* `count` pages of the offer: the dictionary's, or else of the payload */
+    CONTROL_COPY, /* one page of main RAM: the one so many pages before its address, which follow */
+    CONTROL_DIGEST, /* of the pages since the last digest that were copies (32 bytes); count 1 */
     CONTROL_OPS,
 };
 

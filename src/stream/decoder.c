@@ -17,6 +17,7 @@
 #include "base/clock.h"
 #include "stream/codec.h"
 #include "stream/control.h"
+#include "stream/copies.h"
 #include "stream/delta.h"
 #include "stream/fast_hash.h"
 #include "stream/offers.h"
@@ -37,8 +38,9 @@ struct decoder {
     struct codec_reader *lanes[STREAM_LANES_MAX];
     unsigned lanes_used;
     struct offers offers;
-    uint64_t window;  /* the next one */
-    uint64_t address; /* see control.h */
+    struct copies_digest digest; /* of the window's copies so far */
+    uint64_t window;             /* the next one */
+    uint64_t address;            /* see control.h */
     uint32_t slot;
     size_t out_size;
     int64_t pace_since_ns, busy_ns;
@@ -88,6 +90,7 @@ void decoder_free(struct decoder *decoder)
     for (unsigned lane = 0; lane < STREAM_LANES_MAX; lane++)
         codec_reader_free(decoder->lanes[lane]);
     offers_clear(&decoder->offers);
+    copies_digest_clear(&decoder->digest);
     slots_clear(&decoder->slots);
     free(decoder);
 }
@@ -260,6 +263,38 @@ static int offered_page(struct walk *walk, const uint8_t **page, struct error **
     return 0;
 }
 
+static int copied_page(struct walk *walk, uint8_t made[RAM_PAGE_SIZE], struct error **err)
+{
+    struct decoder *decoder = walk->decoder;
+    const struct decoder_options *options = &decoder->options;
+    uint64_t distance;
+    if (!options->read_ram)
+        return error_set(err, ERROR_CORRUPT, "a copy, where the guest's RAM is not read");
+    if (!control_take_number(&walk->control, &distance) || !distance || walk->bare ||
+        distance > decoder->address / RAM_PAGE_SIZE)
+        return error_set(err, ERROR_CORRUPT, "a copy of no page");
+    if (put_out(decoder, err) < 0 ||
+        options->read_ram(options->context, decoder->address - distance * RAM_PAGE_SIZE, made,
+                          err) < 0)
+        return -1;
+    return copies_digest_add(&decoder->digest, made)
+               ? 0
+               : error_set(err, ERROR_INTERNAL, "OpenSSL has no SHA-256");
+}
+
+static int digest_item(struct walk *walk, struct error **err)
+{
+    uint8_t digest[COPIES_DIGEST_SIZE];
+    const uint8_t *expected = control_take(&walk->control, sizeof(digest));
+    if (!expected || !walk->decoder->digest.pages)
+        return error_set(err, ERROR_CORRUPT, "this is no digest of copies");
+    if (!copies_digest_end(&walk->decoder->digest, digest))
+        return error_set(err, ERROR_INTERNAL, "OpenSSL has no SHA-256");
+    return memcmp(digest, expected, sizeof(digest)) == 0
+               ? 0
+               : error_set(err, ERROR_CORRUPT, "the guest's RAM does not hold what was sent");
+}
+
 static int page_item(struct walk *walk, enum control_op op, struct error **err)
 {
     uint8_t made[RAM_PAGE_SIZE];
@@ -269,6 +304,7 @@ static int page_item(struct walk *walk, enum control_op op, struct error **err)
                  : op == CONTROL_REPEAT ? repeat_page(walk, made, err)
                  : op == CONTROL_SAME   ? slot_page(walk, false, &page, err)
                  : op == CONTROL_DELTA  ? slot_page(walk, true, &page, err)
+                 : op == CONTROL_COPY   ? copied_page(walk, made, err)
                                         : offered_page(walk, &page, err);
     return status < 0 ? -1 : put_page(walk, page, err);
 }
@@ -287,6 +323,8 @@ static int window_item(struct walk *walk, enum control_op op, uint64_t count, st
         return 0;
     case CONTROL_ZERO:
         return zero_item(walk, count, err);
+    case CONTROL_DIGEST:
+        return digest_item(walk, err);
     default:
         for (; count; count--)
             if (page_item(walk, op, err) < 0)
@@ -308,6 +346,8 @@ static int walk_window(struct walk *walk, const struct stream_window_header *hea
     }
     if (walk->output_left || walk->payload.at != walk->payload.end)
         return error_set(err, ERROR_CORRUPT, "less than it announces");
+    if (walk->decoder->digest.pages)
+        return error_set(err, ERROR_CORRUPT, "copies without their digest");
     if (walk->check != header->check)
         return error_set(err, ERROR_CORRUPT, "the slots do not hold what they must");
     return 0;

@@ -20,6 +20,9 @@ struct decoder_options {
     /* Looks `n` hashes, one after the other, up in this host's RAM: found[i] when to[i] holds that
      * page now. NULL: never. */
     void (*lookup)(void *context, const uint8_t *hashes, size_t n, uint8_t *const *to, bool *found);
+    /* The page at `address` of the guest's main RAM, as the stream up to here has made it: all
+     * bytes of it have gone to the sink. NULL: pages cannot be taken from there. */
+    int (*read_ram)(void *context, uint64_t address, uint8_t *page, struct error **err);
     void *context;
 };
 

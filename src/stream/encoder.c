@@ -26,12 +26,12 @@ _Static_assert(WAITING_MAX < STREAM_OFFERS_MAX, "the decoder holds what is offer
 /* Of all parts of the page filter: enough for 50 GiB of other guests' RAM. */
 #define FILTER_MEMORY ((size_t)16 * 1024 * 1024)
 /* Before so many were hashed nobody can tell whether it pays. */
-#define PAYS_MIN_PAGES 1024
+#define PAYS_MIN_PAGES 8192
 
 /* What an encoder takes beside slots: itself, waiting windows, the pipeline. */
 static size_t fixed_memory(unsigned threads)
 {
-    return sizeof(struct encoder) + FILTER_MEMORY +
+    return sizeof(struct encoder) + FILTER_MEMORY + copies_memory() +
            STREAM_OFFERS_MAX *
                (sizeof(struct window) + STREAM_WINDOW_HEADER_SIZE + STREAM_WINDOW_RAW_MAX) +
            pipeline_memory(threads);
@@ -61,6 +61,9 @@ static int make_parts(struct encoder *encoder, struct stream_sink sink, struct e
         if (!encoder->map)
             return error_set(err, ERROR_SYSTEM, "out of memory");
     }
+    encoder->main_block = NO_BLOCK;
+    if (options->copies && !(encoder->copies = copies_new(err)))
+        return -1;
     if (options->dictionary_key) {
         encoder->filter = page_filter_new(FILTER_MEMORY);
         if (!encoder->filter)
@@ -116,6 +119,8 @@ void encoder_free(struct encoder *encoder)
     }
     page_hasher_free(encoder->hasher);
     page_filter_free(encoder->filter);
+    copies_free(encoder->copies);
+    copies_digest_clear(&encoder->digest);
     slot_map_free(encoder->map);
     slots_clear(&encoder->slots);
     ram_parser_free(encoder->parser);
@@ -210,9 +215,10 @@ static void take_known(struct encoder *encoder, struct window *window, const uin
 /* What the answer says makes for the choice of the codec, also of windows that waited for one. */
 static void choose_again(struct encoder *encoder, struct window *window)
 {
-    const unsigned pages =
-        (window->raw ? window->block->size : window->header.payload) / RAM_PAGE_SIZE;
-    chooser_known(&encoder->chooser, pages + window->known, window->known);
+    if (!window->raw)
+        chooser_known(&encoder->chooser,
+                      window->header.payload / (unsigned)RAM_PAGE_SIZE + window->known,
+                      window->known);
     if (window->offered)
         window->header.codec = chooser_again(&encoder->chooser);
 }
@@ -279,6 +285,10 @@ int encoder_close(struct encoder *encoder, struct error **err)
     if (!window)
         return 0;
     if (!window->raw) {
+        if (encoder_end_copies(encoder, err) < 0) {
+            window_free(window);
+            return -1;
+        }
         control_end(&encoder->control);
         window->header.number = encoder->number++;
         window->header.control = (uint32_t)encoder->control.size;
@@ -351,6 +361,8 @@ int encoder_finish(struct encoder *encoder, struct error **err)
 int encoder_urgent(struct encoder *encoder, bool urgent, struct error **err)
 {
     encoder->urgent = urgent;
+    if (urgent && encoder->copies)
+        copies_end(encoder->copies); /* the guest may run at the other end soon */
     return urgent ? give_up_offers(encoder, err) : 0;
 }
 
@@ -379,7 +391,12 @@ static int take_filter(struct encoder *encoder, const struct block *block, struc
 {
     if (!encoder->filter)
         return error_set(err, ERROR_CORRUPT, "page filter for a move without dictionary");
-    return page_filter_take(encoder->filter, block->data, block->size, err);
+    const bool empty = page_filter_empty(encoder->filter);
+    if (page_filter_take(encoder->filter, block->data, block->size, err) < 0)
+        return -1;
+    if (empty && !page_filter_empty(encoder->filter))
+        chooser_dictionary(&encoder->chooser);
+    return 0;
 }
 
 static int take_pace(struct encoder *encoder, const struct block *block, struct error **err)

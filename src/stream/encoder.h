@@ -25,6 +25,7 @@ struct encoder_options {
     uint32_t slots;   /* as the decoder has; 0: nothing is repeated or sent as a delta */
     /* The dictionary's key, copied; NULL: pages are never offered. */
     const struct page_hash_key *dictionary_key;
+    bool copies; /* the decoder can read the guest's RAM (decoder.h) */
     bool middle; /* the stream has begun before: nothing in it is taken for a record */
 };
 

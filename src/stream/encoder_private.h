@@ -6,6 +6,7 @@
 #include <pthread.h>
 
 #include "stream/control.h"
+#include "stream/copies.h"
 #include "stream/encoder.h"
 #include "stream/page_filter.h"
 #include "stream/ram_parser.h"
@@ -16,6 +17,9 @@
  * other. */
 #define RAW_SIZE ((size_t)256 * 1024)
 _Static_assert(RAW_SIZE <= STREAM_RAW_MAX, "the decoder takes it");
+
+/* No index of a RAM block. */
+#define NO_BLOCK UINT32_MAX
 
 /* A window that is being filled, or that waits to be put into the pipeline. */
 struct window {
@@ -40,7 +44,10 @@ struct encoder {
     unsigned peer_busy;                      /* thousandths */
     struct page_hasher *hasher;              /* NULL: no dictionary */
     struct page_filter *filter;
-    uint64_t hashed, passed; /* pages: asked the filter about, and let pass by it */
+    struct copies *copies;       /* NULL: none may be sent */
+    struct copies_digest digest; /* of those in the open window */
+    uint32_t main_block;         /* COPIES_BLOCK's index, once it is known; else NO_BLOCK */
+    uint64_t hashed, passed;     /* pages: asked the filter about, and let pass by it */
     bool urgent;
     bool keeps; /* pages go into slots */
 
@@ -61,6 +68,9 @@ struct encoder {
 
 /* Tokens into windows: the parser's callback. */
 ram_token_fn encoder_window_token;
+
+/* What the open window's control must say of its copies. */
+int encoder_end_copies(struct encoder *encoder, struct error **err);
 
 /* The next window begins: what kind of window is decided here. */
 int encoder_open(struct encoder *encoder, struct error **err);

@@ -3,8 +3,9 @@
  * The encoder's way from tokens to windows: what becomes of each page.
  *
  * In this order, for what costs least: one word again and again; a delta to what was sent of the
- * same page before; equal to a page that is in a slot; perhaps known at the destination; whole, and
- * then it goes into a slot. A token's header is not sent when it is what the decoder would make.
+ * same page before; equal to a page that is in a slot, or that main RAM there has got already;
+ * perhaps known at the destination; whole, and then it goes into a slot. A token's header is not
+ * sent when it is what the decoder would make.
  */
 #include <string.h>
 
@@ -19,8 +20,9 @@
 /* Less room than this for bytes is not worth filling. */
 #define BYTES_LEAST ((size_t)512)
 
-_Static_assert(RAM_RECORD_HEADER_MAX + DELTA_SIZE_MAX + 6 * CONTROL_ITEM_MAX < CONTROL_RESERVE,
-               "a page's control fits into the reserve");
+_Static_assert(RAM_RECORD_HEADER_MAX + DELTA_SIZE_MAX + 7 * CONTROL_ITEM_MAX + COPIES_DIGEST_SIZE <
+                   CONTROL_RESERVE,
+               "a page's control, and the window's digest, fit into the reserve");
 _Static_assert(ENCODER_WINDOW_PAGES <= STREAM_WINDOW_PAGES_MAX, "a window holds its pages");
 
 /* --- raw windows --- */
@@ -181,9 +183,37 @@ static bool put_offered(struct encoder *encoder, const uint8_t *page)
     return true;
 }
 
-static void put_new(struct encoder *encoder, const struct ram_token *token)
+/* The destination has got the same for another address. `made`: the decoder makes its header. */
+static bool put_copy(struct encoder *encoder, const struct ram_token *token, bool made)
+{
+    uint64_t from;
+    if (!encoder->copies || token->block != encoder->main_block ||
+        !copies_find(encoder->copies, token->address, token->page, &from) || !made ||
+        !copies_digest_add(&encoder->digest, token->page))
+        return false;
+    control_item(&encoder->control, CONTROL_COPY, 1);
+    control_number(&encoder->control, (token->address - from) / RAM_PAGE_SIZE);
+    encoder->pending.repeated++;
+    return true;
+}
+
+int encoder_end_copies(struct encoder *encoder, struct error **err)
+{
+    uint8_t digest[COPIES_DIGEST_SIZE];
+    if (!encoder->digest.pages)
+        return 0;
+    if (!copies_digest_end(&encoder->digest, digest))
+        return error_set(err, ERROR_INTERNAL, "OpenSSL has no SHA-256");
+    control_item(&encoder->control, CONTROL_DIGEST, 1);
+    control_raw(&encoder->control, digest, sizeof(digest));
+    return 0;
+}
+
+static void put_new(struct encoder *encoder, const struct ram_token *token, bool made)
 {
     if (!encoder->map || !encoder->keeps) {
+        if (put_copy(encoder, token, made))
+            return;
         stage(encoder, token->page);
         if (put_offered(encoder, token->page))
             return;
@@ -208,7 +238,8 @@ static void put_new(struct encoder *encoder, const struct ram_token *token)
 
 static void put_page(struct encoder *encoder, const struct ram_token *token)
 {
-    if (!header_is_made(encoder, token, RAM_RECORD_PAGE, RAM_PAGE_SIZE)) {
+    const bool made = header_is_made(encoder, token, RAM_RECORD_PAGE, RAM_PAGE_SIZE);
+    if (!made) {
         put_bytes(encoder, token->bytes, token->size - RAM_PAGE_SIZE);
         control_item(&encoder->control, CONTROL_BARE, 1);
     }
@@ -224,7 +255,7 @@ static void put_page(struct encoder *encoder, const struct ram_token *token)
     if (slot != SLOT_NONE)
         put_again(encoder, slot, token->page);
     else
-        put_new(encoder, token);
+        put_new(encoder, token, made);
 }
 
 /* --- both --- */
@@ -263,9 +294,21 @@ static bool take_record(struct encoder *encoder, const struct ram_token *token)
     return true;
 }
 
+/* Copies are of pages that were sent once. */
+static void pass_main_ram(struct encoder *encoder, const struct ram_token *token)
+{
+    if (encoder->main_block == NO_BLOCK && token->named &&
+        strcmp(ram_parser_block(encoder->parser, token->block)->name, COPIES_BLOCK) == 0)
+        encoder->main_block = token->block;
+    if (token->block == encoder->main_block)
+        copies_pass(encoder->copies, token->address);
+}
+
 int encoder_window_token(void *context, const struct ram_token *token, struct error **err)
 {
     struct encoder *encoder = context;
+    if (encoder->copies && token->kind != RAM_OTHER)
+        pass_main_ram(encoder, token);
     for (size_t done = 0; done < token->size;) {
         if (!encoder->open && encoder_open(encoder, err) < 0)
             return -1;

@@ -212,7 +212,8 @@ void engine_start(struct engine *engine, const struct encoder_options *encoder,
     assert_ok(engine->decoder ? 0 : -1, err);
     engine->encoder = encoder_new(encoder, (struct stream_sink){on_block, engine}, &err);
     assert_ok(engine->encoder ? 0 : -1, err);
-    encoder_keep(engine->encoder);
+    if (!encoder->copies)
+        encoder_keep(engine->encoder);
 }
 
 void engine_answer(struct engine *engine)

@@ -48,6 +48,7 @@ struct engine {
     pthread_mutex_t lock;
 };
 
+/* Pages are kept from the start, unless they may be copies instead. */
 void engine_start(struct engine *engine, const struct encoder_options *encoder,
                   const struct decoder_options *decoder);
 /* Writes the stream in pieces of at most `piece` bytes (0: of random size, with pushes and flushes

@@ -10,11 +10,16 @@
 
 #include <xxhash.h>
 
-uint64_t fast_hash(const uint8_t page[RAM_PAGE_SIZE])
+uint64_t fast_hash_seeded(const uint8_t page[RAM_PAGE_SIZE], uint64_t seed)
 {
 #ifdef __x86_64__
     if (__builtin_cpu_supports("avx2"))
-        return fast_hash_wide(page);
+        return fast_hash_wide(page, seed);
 #endif
-    return XXH3_64bits(page, RAM_PAGE_SIZE);
+    return XXH3_64bits_withSeed(page, RAM_PAGE_SIZE, seed);
+}
+
+uint64_t fast_hash(const uint8_t page[RAM_PAGE_SIZE])
+{
+    return fast_hash_seeded(page, 0);
 }

@@ -11,8 +11,10 @@
 #include "stream/ram_record.h"
 
 uint64_t fast_hash(const uint8_t page[RAM_PAGE_SIZE]);
+/* Another function for each seed. */
+uint64_t fast_hash_seeded(const uint8_t page[RAM_PAGE_SIZE], uint64_t seed);
 
 /* The same value, for x86 processors with AVX2 only. */
-uint64_t fast_hash_wide(const uint8_t page[RAM_PAGE_SIZE]);
+uint64_t fast_hash_wide(const uint8_t page[RAM_PAGE_SIZE], uint64_t seed);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "stream/fast_hash.h"
 
-uint64_t fast_hash_wide(const uint8_t page[RAM_PAGE_SIZE])
+uint64_t fast_hash_wide(const uint8_t page[RAM_PAGE_SIZE], uint64_t seed)
 {
-    return XXH3_64bits(page, RAM_PAGE_SIZE);
+    return XXH3_64bits_withSeed(page, RAM_PAGE_SIZE, seed);
 }

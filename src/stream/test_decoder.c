@@ -28,14 +28,24 @@ static int ignore_block(void *context, struct block *block, struct error **err)
     return 0;
 }
 
+static int read_zeroes(void *context, uint64_t address, uint8_t *page, struct error **err)
+{
+    (void)context;
+    (void)address;
+    (void)err;
+    memset(page, 0, RAM_PAGE_SIZE);
+    return 0;
+}
+
+static struct decoder_options options = {.slots = SLOTS, .read_ram = read_zeroes};
+
 /* Gives the block to a new decoder, which must refuse it with these words; NULL: must take it. */
 static void expect(struct block *block, const char *words)
 {
     struct error *err = NULL;
     size_t written = 0;
     struct decoder *decoder =
-        decoder_new(&(struct decoder_options){.slots = SLOTS},
-                    (struct decoder_sink){ignore_write, ignore_block, &written}, &err);
+        decoder_new(&options, (struct decoder_sink){ignore_write, ignore_block, &written}, &err);
     assert_ok(decoder ? 0 : -1, err);
     int status = decoder_take(decoder, block, &err);
     if (words) {
@@ -146,6 +156,32 @@ static void test_pages(void **state)
     expect(WINDOW(1, 4104, ONE(CONTROL_OFFERED)), NULL); /* not answered: from the payload */
 }
 
+static void test_copies(void **state)
+{
+    (void)state;
+    enum { FORWARD = 2 }; /* by a page */
+    expect(WINDOW(0, 4104, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY), 0), "of no page");
+    expect(WINDOW(0, 4104, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY)), "of no page");
+    expect(WINDOW(0, 4104, ONE(CONTROL_COPY), 1), "of no page"); /* below 0 */
+    expect(WINDOW(0, 4096, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_BARE), ONE(CONTROL_COPY), 1),
+           "of no page");
+    expect(WINDOW(0, 0, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY), 1), "more than");
+    expect(WINDOW(0, 4104, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY), 1), "without their");
+    expect(WINDOW(0, 4104, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY), 1, ONE(CONTROL_DIGEST), 1,
+                  2, 3),
+           "no digest");
+    expect(WINDOW(0, 4104, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY), 1, ONE(CONTROL_DIGEST), 0,
+                  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                  0, 0, 0, 0),
+           "not hold what was sent");
+    expect(WINDOW(1, 4104, ONE(CONTROL_PLAIN), ONE(CONTROL_DIGEST), 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+                  0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0),
+           "no digest");
+    options.read_ram = NULL;
+    expect(WINDOW(0, 4104, ONE(CONTROL_SEEK), FORWARD, ONE(CONTROL_COPY), 1), "is not read");
+    options.read_ram = read_zeroes;
+}
+
 /* Slots that do not hold what the encoder thinks are found out. */
 static void test_slot_check(void **state)
 {
@@ -198,6 +234,7 @@ int main(void)
         cmocka_unit_test(test_headers),    cmocka_unit_test(test_control),
         cmocka_unit_test(test_pages),      cmocka_unit_test(test_slot_check),
         cmocka_unit_test(test_compressed), cmocka_unit_test(test_offers),
+        cmocka_unit_test(test_copies),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

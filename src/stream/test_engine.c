@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "stream/engine_testing.h"
+#include "stream/ram_parser.h"
 #include "stream/stream_block.h"
 
 #define PAGES 600
@@ -258,6 +259,128 @@ static void test_nobody_waits_for_an_answer_at_the_end(void **state)
     assert_true(counts.compressed > PAGES / 2);
 }
 
+/* --- copies --- */
+
+/* The guest's RAM, as what came out makes it. */
+struct guest_ram {
+    struct engine *engine;
+    struct ram_parser *parser;
+    size_t fed;
+    unsigned read;
+    int wrong; /* added to what is read */
+    uint8_t bytes[PAGES * RAM_PAGE_SIZE];
+};
+
+static int place(void *context, const struct ram_token *token, struct error **err)
+{
+    struct guest_ram *ram = context;
+    (void)err;
+    if (token->kind == RAM_PAGE)
+        memcpy(ram->bytes + token->address, token->page, RAM_PAGE_SIZE);
+    else if (token->kind == RAM_ZERO)
+        memset(ram->bytes + token->address, 0, RAM_PAGE_SIZE);
+    return 0;
+}
+
+static int read_ram(void *context, uint64_t address, uint8_t *page, struct error **err)
+{
+    struct guest_ram *ram = context;
+    const struct made_stream *out = &ram->engine->out;
+    assert_ok(
+        ram_parser_feed(ram->parser, out->bytes + ram->fed, out->size - ram->fed, place, ram, err),
+        *err);
+    ram->fed = out->size;
+    ram->read++;
+    assert_true(address <= sizeof(ram->bytes) - RAM_PAGE_SIZE);
+    memcpy(page, ram->bytes + address, RAM_PAGE_SIZE);
+    page[0] = (uint8_t)(page[0] + ram->wrong);
+    return 0;
+}
+
+static void copies_start(struct engine *engine, struct guest_ram *ram, unsigned threads)
+{
+    *ram = (struct guest_ram){.engine = engine, .parser = ram_parser_new()};
+    engine_start(engine,
+                 &(struct encoder_options){
+                     .codec = CHOOSER_ZSTD, .threads = threads, .slots = 1000, .copies = true},
+                 &(struct decoder_options){.slots = 1000, .read_ram = read_ram, .context = ram});
+}
+
+static void copies_stop(struct engine *engine, struct guest_ram *ram)
+{
+    engine_stop(engine);
+    ram_parser_free(ram->parser);
+}
+
+/* What the guest's RAM has had already does not travel, and what is there no more does; with pushes
+ * and flushes in between, and rounds in which pages change. */
+static void test_copies(void **test_state)
+{
+    (void)test_state;
+    static struct guest_ram ram;
+    uint64_t seed = 2718281828;
+    for (unsigned i = 0; i < 12; i++) {
+        struct made_stream stream = make_stream(&seed, i % 4 + 1);
+        struct engine engine;
+        copies_start(&engine, &ram, i % 3);
+        engine_carry(&engine, &stream, i % 2 ? 0 : 30000, &seed);
+        if (i % 2 == 0)
+            assert_true(ram.read > PAGES / 60);
+        copies_stop(&engine, &ram);
+        made_free(&stream);
+    }
+}
+
+/* A page at a place whose old content was like it: nothing is taken from there any more. */
+static void test_no_copies_of_what_was_sent_again(void **state)
+{
+    (void)state;
+    static struct guest_ram ram;
+    struct made_stream stream = {0};
+    struct engine engine;
+    uint8_t one[RAM_PAGE_SIZE], other[RAM_PAGE_SIZE];
+    uint64_t seed = 1;
+    for (size_t i = 0; i < sizeof(one); i++) {
+        one[i] = (uint8_t)made_random(&seed);
+        other[i] = (uint8_t)made_random(&seed);
+    }
+    made_begin(&stream, sizeof(ram.bytes));
+    made_part(&stream);
+    made_page(&stream, 0x1000, "pc.ram", one);
+    made_page(&stream, 0x2000, NULL, one); /* a copy */
+    made_page(&stream, 0x1000, NULL, other);
+    made_page(&stream, 0x3000, NULL, one);
+    made_page(&stream, 0x4000, NULL, other);
+    made_part_end(&stream);
+    copies_start(&engine, &ram, 0);
+    engine_carry(&engine, &stream, stream.size, &seed);
+    assert_int_equal(ram.read, 1);
+    copies_stop(&engine, &ram);
+    made_free(&stream);
+}
+
+/* The decoder finds out when the RAM is not what was sent. */
+static void test_copies_are_checked(void **state)
+{
+    (void)state;
+    static struct guest_ram ram;
+    uint64_t seed = 31;
+    struct error *err = NULL;
+    struct made_stream stream = make_stream(&seed, 1);
+    struct engine engine;
+    copies_start(&engine, &ram, 0);
+    ram.wrong = 1;
+    int status = encoder_write(engine.encoder, stream.bytes, stream.size, &err);
+    if (status == 0)
+        status = encoder_finish(engine.encoder, &err);
+    assert_true(status < 0);
+    assert_int_equal(err->kind, ERROR_CORRUPT);
+    assert_non_null(strstr(err->message, "does not hold what was sent"));
+    error_free(err);
+    copies_stop(&engine, &ram);
+    made_free(&stream);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -269,6 +392,9 @@ int main(void)
         cmocka_unit_test(test_noise_is_not_compressed),
         cmocka_unit_test(test_known_pages_do_not_travel),
         cmocka_unit_test(test_nobody_waits_for_an_answer_at_the_end),
+        cmocka_unit_test(test_copies),
+        cmocka_unit_test(test_no_copies_of_what_was_sent_again),
+        cmocka_unit_test(test_copies_are_checked),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -43,15 +43,23 @@ static void on_lookup(void *context, const uint8_t *hashes, size_t n, uint8_t *c
     }
 }
 
+static int on_read_ram(void *context, uint64_t address, uint8_t *page, struct error **err)
+{
+    (void)context;
+    (void)err;
+    memset(page, (int)(address / RAM_PAGE_SIZE), RAM_PAGE_SIZE);
+    return 0;
+}
+
 /* The input: kind, size (3 bytes), so many bytes; again and again. What a block announces more than
  * there is is zero, so that short inputs make whole pages. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
 {
     struct output output = {0};
     size_t blocks = 0;
-    struct decoder *decoder =
-        decoder_new(&(struct decoder_options){.slots = 8, .lookup = on_lookup},
-                    (struct decoder_sink){on_write, on_emit, &output}, NULL);
+    struct decoder *decoder = decoder_new(
+        &(struct decoder_options){.slots = 8, .lookup = on_lookup, .read_ram = on_read_ram},
+        (struct decoder_sink){on_write, on_emit, &output}, NULL);
     if (!decoder)
         return 0;
     while (size >= 4 && blocks++ < 64) {

@@ -7,11 +7,18 @@
 #include "stream/decoder.h"
 #include "stream/encoder.h"
 #include "stream/page_filter.h"
+#include "stream/ram_parser.h"
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
+#define RAM_PAGES 64 /* of main RAM that copies are taken from; what lies above is read as zeroes  \
+                      */
+
 struct ends {
     struct decoder *decoder;
+    struct ram_parser *parser; /* of what came out */
+    size_t parsed;
+    uint8_t ram[RAM_PAGES][RAM_PAGE_SIZE];
     const uint8_t *expected;
     size_t done, size;
 };
@@ -23,6 +30,34 @@ static int on_write(void *context, const uint8_t *bytes, size_t size, struct err
     if (size > ends->size - ends->done || memcmp(bytes, ends->expected + ends->done, size) != 0)
         abort();
     ends->done += size;
+    return 0;
+}
+
+static int place(void *context, const struct ram_token *token, struct error **err)
+{
+    struct ends *ends = context;
+    uint64_t page = token->address / RAM_PAGE_SIZE;
+    (void)err;
+    if (token->kind == RAM_OTHER || page >= RAM_PAGES ||
+        strcmp(ram_parser_block(ends->parser, token->block)->name, "pc.ram") != 0)
+        return 0;
+    if (token->kind == RAM_PAGE)
+        memcpy(ends->ram[page], token->page, RAM_PAGE_SIZE);
+    else
+        memset(ends->ram[page], token->fill, RAM_PAGE_SIZE);
+    return 0;
+}
+
+static int on_read_ram(void *context, uint64_t address, uint8_t *page, struct error **err)
+{
+    struct ends *ends = context;
+    if (address >= sizeof(ends->ram)) /* it would need gigabytes */
+        exit(0);
+    if (ram_parser_feed(ends->parser, ends->expected + ends->parsed, ends->done - ends->parsed,
+                        place, ends, err) < 0)
+        abort();
+    ends->parsed = ends->done;
+    memcpy(page, ends->ram[address / RAM_PAGE_SIZE], RAM_PAGE_SIZE);
     return 0;
 }
 
@@ -94,13 +129,17 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
     size_t piece = 1 + (size_t)data[0] * 37, answers = (size - 2) * data[1] / 1024;
     const uint8_t *stream = data + 2 + answers;
     struct ends ends = {.expected = stream, .size = size - 2 - answers};
-    ends.decoder = decoder_new(&(struct decoder_options){.slots = 4},
-                               (struct decoder_sink){on_write, drop, &ends}, NULL);
-    struct encoder *encoder = encoder_new(
-        &(struct encoder_options){
-            .codec = CHOOSER_LZ4, .slots = 4, .dictionary_key = data[0] & 1 ? &key : NULL},
-        (struct stream_sink){on_block, &ends}, NULL);
-    if (!ends.decoder || !encoder)
+    ends.decoder = decoder_new(
+        &(struct decoder_options){.slots = 4, .read_ram = on_read_ram, .context = &ends},
+        (struct decoder_sink){on_write, drop, &ends}, NULL);
+    ends.parser = ram_parser_new();
+    struct encoder *encoder =
+        encoder_new(&(struct encoder_options){.codec = CHOOSER_LZ4,
+                                              .slots = 4,
+                                              .copies = true,
+                                              .dictionary_key = data[0] & 1 ? &key : NULL},
+                    (struct stream_sink){on_block, &ends}, NULL);
+    if (!ends.decoder || !ends.parser || !encoder)
         abort();
     if (data[0] & 1)
         give_filter(encoder);
@@ -111,5 +150,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size)
         abort();
     encoder_free(encoder);
     decoder_free(ends.decoder);
+    ram_parser_free(ends.parser);
     return 0;
 }
