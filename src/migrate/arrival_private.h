@@ -31,6 +31,7 @@ struct arrival {
 
     /* The thread's own. */
     struct memory_map *ram;
+    uint64_t placed; /* pages, see placer.h */
 
     /* Guarded by lock. */
     pthread_mutex_t lock;

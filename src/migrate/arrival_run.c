@@ -1,6 +1,7 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /* The thread of an arrival: feeds QEMU, takes the VM over, or undoes what there is. */
 #include <errno.h>
+#include <inttypes.h>
 #include <poll.h>
 #include <string.h>
 
@@ -173,6 +174,7 @@ void arrival_stop_relay(struct arrival *a)
 
 static void let_go(struct arrival *a)
 {
+    a->placed = arrival_stream(a).placed;
     arrival_stop_relay(a);
     if (a->vm->qmp)
         held_drop(a->vm->qmp);
@@ -209,6 +211,8 @@ static void settle(struct arrival *a)
     fault_pass(FAULT_DESTINATION_RECEIVED_AFTER);
     if (!a->lost)
         log_info(a->vm->name, "arrived from %s", a->peer_name);
+    if (a->placed)
+        log_info(a->vm->name, "%" PRIu64 " of its pages went straight into its RAM", a->placed);
 }
 
 /* QEMU is gone and the journal says so. No entry is the durable word "never ran here": the job's

@@ -39,6 +39,7 @@ struct relay_status {
     bool failed;                 /* and will not go on */
     bool spooled;                /* source: what QEMU says outlives this agent */
     bool scarce;                 /* source: the network was waited for */
+    uint64_t placed;             /* destination: pages that went straight into the guest's RAM */
     uint64_t peer_memory;        /* source: the most the destination has used, as it says */
     struct link_status link;     /* connections, cuts, memory */
     struct stream_counts stream; /* source: what became of it on the way */

@@ -130,6 +130,9 @@ static int stop_placing(struct relay *relay, struct error **err)
     if (placer_end(relay->placer, err) < 0)
         return -1;
     relay_qemu_given(&relay->qemu, placer_position(relay->placer));
+    pthread_mutex_lock(&relay->lock);
+    relay->status.placed = placer_pages(relay->placer);
+    pthread_mutex_unlock(&relay->lock);
     placer_free(STEAL(relay->placer));
     return 0;
 }

@@ -11,8 +11,9 @@
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size);
 
-#define RAM_PAGES 64 /* of main RAM that copies are taken from; what lies above is read as zeroes  \
-                      */
+#define RAM_PAGES                                                                                  \
+    64 /* of main RAM that copies are taken from; what lies above is read as zeroes                \
+        */
 
 struct ends {
     struct decoder *decoder;

@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """What the stream engine makes of a move, as the report tells it."""
 
+import re
 import unittest
 
 from lib.moving import MoveCase, SMALL
@@ -29,6 +30,8 @@ class Compression(MoveCase):
                 self.assertEqual(stream["compressed"], 0)
             here, there = there, here
         self.assert_sound(heart)
+        placed = re.search(r"(\d+) of its pages went straight", self.a.log_tail())
+        self.assertGreater(int(placed[1]), 1000)
 
     def test_slow_link(self):
         """Nobody says how fast the link is: what is sent again goes as a delta all the same."""
