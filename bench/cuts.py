@@ -70,11 +70,18 @@ class Disturbance:
                                capture_output=True)
 
     def _address(self, _process):
-        host = self.lab["B"]
+        self._change_address(self.lab["B"].address, NEW_ADDRESS)
+
+    def _change_address(self, old, new):
         # In this order: with the first address of a network the kernel drops its others.
-        host.run("ip", "addr", "del", f"{host.address}/24", "dev", "br0")
-        host.run("ip", "addr", "add", f"{NEW_ADDRESS}/24", "dev", "br0")
-        self.guest.system.tell_address("A", "B", NEW_ADDRESS)
+        for word, address in ("del", old), ("add", new):
+            self.lab["B"].run("ip", "addr", word, f"{address}/24", "dev", "br0")
+        self.guest.system.tell_address("A", "B", new)
+
+    def undo(self):
+        """The network is as before, for whoever comes next."""
+        if self.case.cut == "address":
+            self._change_address(NEW_ADDRESS, self.lab["B"].address)
 
     def meanwhile(self, process):
         """Waits for the moment, disturbs, and waits for data to flow again."""
@@ -106,6 +113,7 @@ def run(fresh, case, system, options):
     guest.resume()
     disturbance = Disturbance(fresh.lab, guest, case)
     sample = guest.move(options, meanwhile=disturbance.meanwhile)
+    disturbance.undo()
     errors = qemu_errors(guest.system)
     sample |= {"qemu_errors": len(errors), **guest.system.blocks(sample)}
     if errors and sample["completed"]:
