@@ -58,7 +58,8 @@ class Contender:
         """The peer of a host has another address now; nothing where nobody can be told."""
 
     def abort(self, vm, source):
-        """Ends a move that goes on and on; the guest runs on at its source."""
+        """Ends a move that goes on and on; the guest runs on at its source. False: it cannot be
+        ended, as in post-copy."""
         raise NotImplementedError
 
     def account(self, output, vm, destination):
@@ -95,7 +96,8 @@ class Contender:
             output, errors = process.communicate(timeout=patience_s)
             given_up = False
         except subprocess.TimeoutExpired:
-            self.abort(vm, source)
+            if not self.abort(vm, source):
+                process.kill()
             output, errors = process.communicate(timeout=PATIENCE_S)
             given_up = process.returncode != 0  # else it ended just then
         sample |= gauge.stop()
@@ -155,7 +157,7 @@ class Mudanza(Contender):
                                fingerprint=other.fingerprint)
 
     def abort(self, vm, source):
-        self.agents[source].run("abort", vm)
+        return self.agents[source].run("abort", vm).returncode == 0
 
     def account(self, output, vm, destination):
         report = json.loads(output)

@@ -115,7 +115,7 @@ class Virsh(Contender):
                                           f"tcp://{other.host.address}")
 
     def abort(self, vm, source):
-        self.hosts[source].virsh("domjobabort", vm)
+        return self.hosts[source].virsh("domjobabort", vm, check=False).returncode == 0
 
     def account(self, output, vm, destination):
         text = self.hosts[destination].virsh("domjobinfo", vm, "--completed").stdout
