@@ -104,7 +104,7 @@ static void keep_ram(struct migration *m)
         log_warning(m->vm->name, "its RAM is not kept: %s", err->message);
 }
 
-/* Half a percent of its pages between two looks: what changes while they travel once is then a good
+/* Half a percent of its pages in WRITE_RATE_MS: what changes while they travel once is then a good
  * part of all of them. */
 #define WRITES_MUCH_PERMILLE 5
 
@@ -114,22 +114,23 @@ static void sample_writes(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;
     unsigned permille = 0;
+    int64_t now_ns = clock_now_ns();
     if (!m->written) {
         m->written = calloc(1, sizeof(*m->written));
         m->sampled = m->written ? known_pages_ram(m->vm, &err) : NULL;
         if (m->sampled)
-            write_rate_begin(m->written, m->sampled, &err);
-    } else if (m->written->taken) {
-        m->written->taken = false;
-        if (write_rate_end(m->written, m->sampled, &permille, &err) == 0)
-            log_debug(m->vm->name, "the guest changes %u of 1000 pages in %d ms", permille,
-                      SAMPLE_MS);
-        ram_source_free(STEAL(m->sampled));
+            write_rate_begin(m->written, m->sampled, now_ns, &err);
+    } else if (m->sampled && now_ns >= m->written->next_ns &&
+               write_rate_look(m->written, m->sampled, now_ns, &permille, &err) == 0) {
+        log_debug(m->vm->name, "the guest changes %u of 1000 pages in %d ms", permille,
+                  WRITE_RATE_MS);
     }
     if (err)
         log_debug(m->vm->name, "what the guest writes is not known: %s", err->message);
     if (permille >= WRITES_MUCH_PERMILLE)
         relay_keep(m->relay);
+    if (err || permille >= WRITES_MUCH_PERMILLE)
+        ram_source_free(STEAL(m->sampled));
 }
 
 /* Pages that travel again are likely to do so once more, and as deltas then. */

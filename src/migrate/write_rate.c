@@ -5,6 +5,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/clock.h"
 #include "stream/fast_hash.h"
 
 #define AT_ONCE RAM_SOURCE_CHUNK_PAGES
@@ -28,25 +29,28 @@ static int look(const struct write_rate *rate, const struct ram_source *ram,
     return 0;
 }
 
-int write_rate_begin(struct write_rate *rate, const struct ram_source *ram, struct error **err)
+int write_rate_begin(struct write_rate *rate, const struct ram_source *ram, int64_t now_ns,
+                     struct error **err)
 {
     for (size_t i = 0; i < WRITE_RATE_PAGES; i++)
         rate->pages[i] = (uint32_t)(ram->pages * i / WRITE_RATE_PAGES);
-    if (look(rate, ram, rate->hashes, err) < 0)
-        return -1;
-    rate->taken = true;
-    return 0;
+    rate->begin_ns = now_ns;
+    rate->next_ns = now_ns + WRITE_RATE_MS * NS_PER_MS;
+    return look(rate, ram, rate->hashes, err);
 }
 
-int write_rate_end(const struct write_rate *rate, const struct ram_source *ram, unsigned *permille,
-                   struct error **err)
+int write_rate_look(struct write_rate *rate, const struct ram_source *ram, int64_t now_ns,
+                    unsigned *permille, struct error **err)
 {
+    const int64_t passed_ns = now_ns - rate->begin_ns;
     uint64_t now[WRITE_RATE_PAGES] = {0};
     unsigned changed = 0;
     if (look(rate, ram, now, err) < 0)
         return -1;
     for (size_t i = 0; i < WRITE_RATE_PAGES; i++)
         changed += now[i] != rate->hashes[i];
-    *permille = changed * 1000 / WRITE_RATE_PAGES;
+    *permille = (unsigned)(changed * INT64_C(1000) / WRITE_RATE_PAGES * WRITE_RATE_MS * NS_PER_MS /
+                           passed_ns);
+    rate->next_ns = now_ns + passed_ns;
     return 0;
 }
