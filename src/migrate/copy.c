@@ -17,6 +17,8 @@
 
 /* How often QEMU is asked how far it is: for people and for the policy. */
 #define SAMPLE_MS 100
+/* More zero pages than QEMU goes through between two looks. */
+#define FAR_BYTES ((uint64_t)256 << 20)
 
 static int stop_guest(struct migration *m, struct error **err)
 {
@@ -144,6 +146,14 @@ static void tend_slots(struct migration *m)
         sample_writes(m);
 }
 
+/* The first round has so much of the RAM before it that the next look comes before its end, also if
+ * all of that are zero pages, which fly. */
+static bool is_far(const struct migration *m)
+{
+    return m->was_running && m->rounds == 1 && m->ram_remaining > m->ram_total / 4 &&
+           m->ram_remaining > FAR_BYTES;
+}
+
 static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error **err)
 {
     if (migration_wait(m, *next_sample_ns, err) < 0)
@@ -156,6 +166,7 @@ static int copy_turn(struct migration *m, int64_t *next_sample_ns, struct error 
     if (fault_point(FAULT_SOURCE_COPY, err) < 0 || migration_sample(m, err) < 0 ||
         follow_policy(m, err) < 0)
         return -1;
+    relay_far(m->relay, is_far(m));
     return enforce_timeout(m, err);
 }
 

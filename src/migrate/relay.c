@@ -182,6 +182,11 @@ void relay_post_copy(struct relay *relay)
     relay_urgent(relay);
 }
 
+void relay_far(struct relay *relay, bool far)
+{
+    relay->far = far;
+}
+
 void relay_keep(struct relay *relay)
 {
     relay->keeps = true;

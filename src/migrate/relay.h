@@ -76,10 +76,12 @@ int relay_failure(struct relay *relay, struct error **err);
 int relay_trouble(struct relay *relay, struct error **err);
 
 /* The guest stands, or fetches pages: what is queued on the way costs downtime. From any thread, as
- * the next two. */
+ * the next three. */
 void relay_urgent(struct relay *relay);
 /* Source: the guest changes pages that were sent, so that it pays to keep them (encoder_keep). */
 void relay_keep(struct relay *relay);
+/* Source: is the end of the move far? What is under way does not matter for the downtime then. */
+void relay_far(struct relay *relay, bool far);
 /* Post-copy begins: urgent, and little is on its way at a time, as the guest waits for pages.
  * From `spooled` on, all that is on its way outlives the agents. */
 void relay_post_copy(struct relay *relay);

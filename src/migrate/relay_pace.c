@@ -18,6 +18,11 @@
  * their way, no more than that is acknowledged in a round trip. Twice the round trip lets it grow.
  */
 #define UNDER_WAY_MIN ((size_t)2 << 20)
+/* While the end is far: the other end's processors serve guests, too, and what it takes comes in
+ * fits and starts. With less before it the link runs dry meanwhile. */
+#define FAR_QUEUE_NS (60 * NS_PER_MS)
+/* A fast link would only fill memory. */
+#define FAR_MAX ((size_t)8 << 20)
 /* In post-copy. */
 #define POST_COPY_QUEUE_NS (2 * NS_PER_MS)
 #define POST_COPY_MIN      ((size_t)256 << 10)
@@ -27,6 +32,15 @@ static size_t under_way(const struct link_status *status, int64_t queue_ns, size
     double seconds = (double)(queue_ns + 2 * status->rtt_ns) / (double)NS_PER_S;
     double bytes = (double)status->rate * seconds;
     return bytes > (double)least ? (size_t)bytes : least;
+}
+
+size_t relay_pace_under_way(const struct link_status *status, bool far)
+{
+    size_t near_max = under_way(status, QUEUE_NS, UNDER_WAY_MIN);
+    size_t far_max = under_way(status, FAR_QUEUE_NS, UNDER_WAY_MIN);
+    if (far_max > FAR_MAX)
+        far_max = FAR_MAX;
+    return far && far_max > near_max ? far_max : near_max;
 }
 
 void relay_pace_begin(struct relay_pace *pace)
@@ -62,7 +76,7 @@ bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, str
                 (double)(status.network_ns - pace->network_ns) > SCARCE * (double)passed_ns;
     *scarce = relay_pace_judge(pace, most, *rate);
     pace->network_ns = status.network_ns;
-    pace->under_way_max = under_way(&status, QUEUE_NS, UNDER_WAY_MIN);
+    pace->under_way_max = relay_pace_under_way(&status, pace->far);
     pace->post_copy_max = under_way(&status, POST_COPY_QUEUE_NS, POST_COPY_MIN);
     pace->since_ns = now_ns;
     pace->waited_ns = 0;

@@ -14,6 +14,7 @@ struct relay_pace {
     uint64_t acked;     /* at its beginning */
     double best;        /* the highest rate so far, bytes per second */
     unsigned waits;     /* intervals in a row in which the link was waited for */
+    bool far;           /* the end of the move is */
     /* What may be under way: what is queued before the last bytes adds to the downtime. */
     size_t under_way_max;
     /* The same in post-copy, where a page that the guest waits for is behind it. */
@@ -33,6 +34,10 @@ void relay_pace_begin(struct relay_pace *pace);
  */
 bool relay_pace_look(struct relay_pace *pace, bool waited, uint64_t emitted, struct link *link,
                      double *rate, bool *scarce);
+
+/* How many bytes may be under way in pre-copy over such a link. `far`: the end of the move is. For
+ * relay_pace_look and tests. */
+size_t relay_pace_under_way(const struct link_status *status, bool far);
 
 /* The judgement of one interval: was the link what was scarce, if it was waited for in most of it,
  * or did it only stand still for a moment? For relay_pace_look and tests. */

@@ -30,7 +30,7 @@ struct relay {
     int64_t memory_told_ns;        /* ... and when */
     int event_fd;                  /* not ours */
     int wake_fd, stop_fd, quit_fd; /* stop: no more of the link; quit: no more at all */
-    atomic_bool committed, urgent, keeps;
+    atomic_bool committed, urgent, keeps, far;
     atomic_bool post_copy; /* what was read is in the link before more is */
     pthread_t thread;
     pthread_mutex_t lock;

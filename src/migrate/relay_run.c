@@ -289,6 +289,7 @@ static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct err
 {
     double rate;
     bool scarce;
+    relay->pace.far = relay->far && !relay->urgent;
     if (relay_pace_look(&relay->pace, waited, encoder_emitted(relay->encoder), relay->link, &rate,
                         &scarce)) {
         encoder_link(relay->encoder, rate, scarce);
