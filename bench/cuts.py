@@ -119,6 +119,6 @@ def run(fresh, case, system, options):
     if errors and sample["completed"]:
         sample["error"] = f"QEMU: {errors[0]}"
     # Heartbeats get lost where the link is cut; wrong memory would be something else.
-    if sample["completed"] and (bad := guest.heart.of("BAD") + guest.heart.of("ERR")):
-        sample["error"] = f"guest: {bad[0].kind} {bad[0].fields}"
+    if bad := guest.wrong_memory():
+        sample["error"] = f"guest: {bad}"
     return sample

@@ -88,6 +88,12 @@ class Moving:
             sample["error"] += "; the guest stands still"
         return sample | self._felt(heart.beats[first:], gauge, counter, sample["completed"])
 
+    def wrong_memory(self):
+        """What the guest says of memory that is not as it must be; it looks where its words have it
+        check or write. Empty: nothing."""
+        return " ".join(f"{line.kind} {line.fields}"
+                        for line in self.heart.of("BAD") + self.heart.of("ERR"))
+
     def _felt(self, beats, gauge, counter, completed):
         gaps = [(b.time_ns - a.time_ns, a.source != b.source) for a, b in zip(beats, beats[1:])]
         before = meter.work_rate(self.heart.lines, counter, gauge.wall_ns - BEFORE_MS * 1_000_000,
@@ -170,6 +176,8 @@ class Stage:
             guest.move([])  # libvirt keeps nothing: for it all moves are alike
             guest.settle()
         sample = guest.move(options)
+        if bad := guest.wrong_memory():
+            raise RuntimeError(f"{system}: the guest says {bad}")
         for suspended in [guest, *company]:
             suspended.suspend()
         return sample
