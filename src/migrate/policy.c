@@ -15,12 +15,13 @@ bool policy_look(struct policy *policy, int round, uint64_t remaining)
     /* A round shrank when a tenth less is left than at the start of the one before. */
     bool first = policy->last_remaining == 0;
     bool shrank = remaining < policy->last_remaining - policy->last_remaining / 10;
+    bool are_short = round - policy->last_round >= POLICY_SHORT_ROUNDS;
     policy->last_round = round;
     policy->last_remaining = remaining;
-    if (first || shrank)
+    if (first || (shrank && !are_short))
         return false;
     if (policy->limit_ms >= policy->max_ms) {
-        policy->exhausted = true;
+        policy->exhausted |= !shrank;
         return false;
     }
     policy->limit_ms *= 2;

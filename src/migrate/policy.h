@@ -4,7 +4,8 @@
  *
  * QEMU switches over as soon as what remains fits into `bandwidth x downtime-limit`, so that a high
  * limit costs downtime even when a little patience would have needed less. The policy starts low
- * and doubles the limit only when a round did not shrink, up to what the user allows.
+ * and doubles the limit only when a round did not shrink, or when rounds have become so short that
+ * more of them bring little, up to what the user allows.
  */
 #ifndef MIGRATE_POLICY_H
 #define MIGRATE_POLICY_H
@@ -13,6 +14,9 @@
 #include <stdint.h>
 
 #define POLICY_START_MS 2
+/* Between two looks, a tenth of a second: each takes no longer than a guest's stop. They may shrink
+ * and grow for a long time before one happens to fit. */
+#define POLICY_SHORT_ROUNDS 3
 
 struct policy {
     int64_t limit_ms, max_ms;

@@ -30,6 +30,19 @@ static void test_rounds_that_do_not_shrink_raise_it_to_the_maximum(void **state)
     assert_true(policy.exhausted);
 }
 
+static void test_short_rounds_raise_it_though_they_shrink(void **state)
+{
+    (void)state;
+    struct policy policy;
+    policy_init(&policy, 4);
+    assert_false(policy_look(&policy, 4, 100 * MIB)); /* nothing is known of those before */
+    assert_false(policy_look(&policy, 6, 50 * MIB));
+    assert_true(policy_look(&policy, 9, 25 * MIB));
+    assert_int_equal(policy.limit_ms, 4);
+    assert_false(policy_look(&policy, 14, 10 * MIB));
+    assert_false(policy.exhausted); /* it gets on */
+}
+
 static void test_one_round_counts_once(void **state)
 {
     (void)state;
@@ -56,6 +69,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_shrinking_rounds_leave_the_limit_alone),
         cmocka_unit_test(test_rounds_that_do_not_shrink_raise_it_to_the_maximum),
+        cmocka_unit_test(test_short_rounds_raise_it_though_they_shrink),
         cmocka_unit_test(test_one_round_counts_once),
         cmocka_unit_test(test_a_low_wish_is_the_start_and_the_end),
     };
