@@ -18,6 +18,7 @@ struct arrival;
 struct arrival_terms {
     unsigned connections; /* of the stream */
     uint32_t slots;       /* of the stream engine */
+    bool copies;          /* the guest's RAM is read while it fills */
 };
 
 /*

@@ -81,7 +81,8 @@ static struct placer_ram find_ram(struct arrival *a)
     return ram;
 }
 
-static int ready_qemu(struct arrival *a, const json_t *capabilities, struct error **err)
+static int ready_qemu(struct arrival *a, const json_t *capabilities, struct arrival_terms *terms,
+                      struct error **err)
 {
     struct qmp *qmp = a->vm->qmp;
     struct relay_ends ends = {.event_fd = a->wake_fd};
@@ -93,6 +94,7 @@ static int ready_qemu(struct arrival *a, const json_t *capabilities, struct erro
     if (held_make(qmp, a->job, a->post_copy, &ends.held, err) < 0)
         return -1;
     ends.ram = find_ram(a);
+    terms->copies = ends.ram.map;
     struct relay *relay = relay_start_destination(&ends, a->slots, a->dictionary, err);
     if (!relay)
         return -1;
@@ -115,14 +117,14 @@ static void await_dictionary(struct arrival *a)
 
 /* Starts QEMU and the thread; takes `domain` over. The journal's entry is there. */
 static int begin(struct arrival *a, struct domain *domain, const json_t *capabilities,
-                 struct error **err)
+                 struct arrival_terms *terms, struct error **err)
 {
     CLEANUP_FREE char *claim = text_format("arriving from %s", a->peer_name);
     a->vm = vm_receive(a->context->vms, domain, claim, a->wake_fd, err);
     if (!a->vm)
         return -1;
     if (fault_point(FAULT_DESTINATION_QEMU_STARTED, err) < 0 ||
-        ready_qemu(a, capabilities, err) < 0)
+        ready_qemu(a, capabilities, terms, err) < 0)
         goto undo;
     await_dictionary(a);
     if (fault_point(FAULT_DESTINATION_READY, err) == 0 &&
@@ -185,7 +187,7 @@ int arrival_prepare(struct migrate_context *context, const struct store_host *pe
         begin_dictionary(a, domain, json_opt_string(parameters, "dictionary_key", NULL), err) < 0 ||
         write_journal(a, domain, err) < 0) {
         domain_free(domain);
-    } else if (begin(a, domain, json_object_get(parameters, "capabilities"), err) == 0) {
+    } else if (begin(a, domain, json_object_get(parameters, "capabilities"), terms, err) == 0) {
         return 0;
     }
     /* A write that failed may have come to the disk all the same. */

@@ -46,6 +46,7 @@ static int start_stream(struct migration *m, struct error **err)
     const struct encoder_options encoder = {.codec = m->options.compress,
                                             .threads = data_link_threads(),
                                             .slots = m->slots,
+                                            .copies = m->copies,
                                             .dictionary_key = m->shares ? &m->page_key : NULL};
     m->relay = relay_start_source(&ends, &encoder, data_link_connect, &m->target_host, err);
     if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)

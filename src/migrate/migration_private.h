@@ -61,6 +61,7 @@ struct migration {
     bool was_lost;                       /* it had no connection when last looked at */
     int64_t back_ns;                     /* since when it has one again */
     uint32_t slots;                      /* of the stream engine; agreed on in Prepare */
+    bool copies;                         /* the destination reads its guest's RAM while it fills */
     struct ram_source *sampled;          /* our guest's RAM, between two looks at it */
     struct write_rate *written;          /* NULL: not looked at yet */
     int stream_fd;                       /* the relay's news */

@@ -64,8 +64,8 @@ static int method_prepare(void *context, struct varlink_call *call, json_t **rep
     struct arrival_terms terms;
     if (arrival_prepare(context, peer_of(call), call->parameters, &terms, err) < 0)
         return -1;
-    *reply = json_pack("{s:i, s:I}", "connections", (int)terms.connections, "slots",
-                       (json_int_t)terms.slots);
+    *reply = json_pack("{s:i, s:I, s:b}", "connections", (int)terms.connections, "slots",
+                       (json_int_t)terms.slots, "copies", terms.copies);
     return 0;
 }
 

@@ -86,6 +86,7 @@ static int await_destination(struct migration *m, struct error **err)
         return -1;
     m->connections = (unsigned)json_opt_int(reply, "connections", 1);
     m->slots = (uint32_t)json_opt_int(reply, "slots", 0);
+    m->copies = json_opt_bool(reply, "copies", false);
     return 0;
 }
 

@@ -22,10 +22,18 @@ static void relay_free(struct relay *relay)
     free(relay);
 }
 
-static void look_up(void *dictionary, const uint8_t *hashes, size_t n, uint8_t *const *to,
-                    bool *found)
+static void look_up(void *context, const uint8_t *hashes, size_t n, uint8_t *const *to, bool *found)
 {
-    dictionary_lookup_many(dictionary, hashes, n, to, found);
+    const struct relay *relay = context;
+    dictionary_lookup_many(relay->dictionary, hashes, n, to, found);
+}
+
+/* The source copies nothing any more when the placer has ended, as its guest stands. */
+static int read_ram(void *context, uint64_t address, uint8_t *page, struct error **err)
+{
+    const struct relay *relay = context;
+    return relay->placer ? placer_read(relay->placer, address, page, err)
+                         : error_set(err, ERROR_CORRUPT, "a copy from RAM that QEMU fills");
 }
 
 static int start_encoder(struct relay *relay, const struct encoder_options *options,
@@ -38,8 +46,10 @@ static int start_encoder(struct relay *relay, const struct encoder_options *opti
 static int start_decoder(struct relay *relay, uint32_t slots, struct dictionary *dictionary,
                          struct error **err)
 {
-    const struct decoder_options options = {
-        .slots = slots, .lookup = dictionary ? look_up : NULL, .context = dictionary};
+    const struct decoder_options options = {.slots = slots,
+                                            .lookup = dictionary ? look_up : NULL,
+                                            .read_ram = relay->placer ? read_ram : NULL,
+                                            .context = relay};
     relay->dictionary = dictionary;
     relay->decoder = decoder_new(
         &options, (struct decoder_sink){relay_write_stream, relay_send_block, relay}, err);
