@@ -20,6 +20,7 @@ MEASURES = {
     "qemu_errors": ("", "errors of QEMU"),
     "work_per_s": ("/s", "guest's work"),
     "work_share": ("", "guest's work, of what it was before"),
+    "work_lost_ms": ("ms", "guest's work lost"),
 }
 
 

@@ -86,7 +86,10 @@ class Moving:
             if sample["completed"] or "meanwhile" not in how:
                 raise
             sample["error"] += "; the guest stands still"
-        return sample | self._felt(heart.beats[first:], gauge, counter, sample["completed"])
+        felt = self._felt(heart.beats[first:], gauge, counter, sample["completed"])
+        share = felt["work_share"]
+        lost = None if share is None else (1 - share) * sample["total_ms"]
+        return sample | felt | {"work_lost_ms": lost}
 
     def wrong_memory(self):
         """What the guest says of memory that is not as it must be; it looks where its words have it
