@@ -146,6 +146,15 @@ static bool touch(struct placer *placer, uint64_t address, bool mark)
     return was;
 }
 
+/* Post-copy takes a page that the process has not got for one that is still to come, and would wait
+ * for it: so the kernel makes it, as QEMU's own look at it would. Mostly that is its one zero page.
+ */
+static int make_present(const struct placer *placer, uint64_t address, struct error **err)
+{
+    uint8_t byte;
+    return placer->ram.emptied ? memory_read(placer->ram.map, address, &byte, 1, err) : 0;
+}
+
 static int place(struct placer *placer, const struct ram_token *token, struct error **err)
 {
     uint8_t filled[RAM_PAGE_SIZE];
@@ -156,7 +165,7 @@ static int place(struct placer *placer, const struct ram_token *token, struct er
     placer->latest = token->address;
     placer->pages++;
     if (!touch(placer, token->address, page != zero_page) && page == zero_page)
-        return 0;
+        return make_present(placer, token->address, err);
     if (page == filled)
         memset(filled, token->fill, sizeof(filled));
     gather(placer, token->address, page);

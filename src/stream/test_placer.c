@@ -350,6 +350,31 @@ static void zeros(void **unused)
     tear_down(&scene);
 }
 
+/* What is not there would be what post-copy waits for. */
+static void zeros_before_post_copy(void **unused)
+{
+    (void)unused;
+    CLEANUP_ERROR struct error *err = NULL;
+    struct scene scene;
+    struct made_stream made = {0};
+    set_up(&scene, true);
+    start(&scene, true);
+    begin(&made, true);
+    made_part(&made);
+    made_page(&made, 5 * RAM_PAGE_SIZE, "pc.ram", NULL);
+    for (unsigned i = 6; i < 20; i++)
+        made_page(&made, (uint64_t)i * RAM_PAGE_SIZE, NULL, NULL);
+    assert_ok(placer_feed(scene.placer, made.bytes, made.size, &err), err);
+    bool present[MEMORY_CHUNK_PAGES];
+    struct placer_ram ram = here(scene.ram, RAM_BYTES, true);
+    memory_map_presence(ram.map, 0, present);
+    for (unsigned i = 5; i < 20; i++)
+        assert_true(present[i]);
+    placer_ram_clear(&ram);
+    made_free(&made);
+    tear_down(&scene);
+}
+
 /* Wherever the stream goes to QEMU as it is from, that QEMU makes the same of it. */
 static void ends_anywhere(void **unused)
 {
@@ -531,11 +556,11 @@ static void answers(void **unused)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(pages_go_into_ram), cmocka_unit_test(zeros),
-        cmocka_unit_test(ends_anywhere),     cmocka_unit_test(ends_between),
-        cmocka_unit_test(awaits_emptying),   cmocka_unit_test(unknown_section),
-        cmocka_unit_test(left_to_qemu),      cmocka_unit_test(process_is_gone),
-        cmocka_unit_test(answers),
+        cmocka_unit_test(pages_go_into_ram),      cmocka_unit_test(zeros),
+        cmocka_unit_test(zeros_before_post_copy), cmocka_unit_test(ends_anywhere),
+        cmocka_unit_test(ends_between),           cmocka_unit_test(awaits_emptying),
+        cmocka_unit_test(unknown_section),        cmocka_unit_test(left_to_qemu),
+        cmocka_unit_test(process_is_gone),        cmocka_unit_test(answers),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
