@@ -8,14 +8,12 @@
  */
 #include "migrate/held.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <unistd.h>
@@ -23,6 +21,7 @@
 #include "base/fd.h"
 #include "base/json.h"
 #include "base/text.h"
+#include "qemu/process_fds.h"
 
 /* Under these names QEMU's monitor keeps them. */
 #define SOCKET "mudanza-socket"
@@ -89,44 +88,33 @@ int held_make(struct qmp *qmp, const char *job, bool spools, struct held *held, 
 
 /* The number in /proc of QEMU's descriptor whose link begins with `begin`, and `*rest`, the number
  * behind that; -1 when there is none. */
-static int find(DIR *folder, const char *begin, uint64_t *rest)
+static int find(struct process_fds *fds, const char *begin, uint64_t *rest)
 {
-    const struct dirent *entry;
-    rewinddir(folder);
-    while ((entry = readdir(folder))) {
-        char link[256];
-        ssize_t size = readlinkat(dirfd(folder), entry->d_name, link, sizeof(link) - 1);
-        if (size < 0)
-            continue;
-        link[size] = 0;
+    char link[PROCESS_FD_LINK_SIZE];
+    process_fds_rewind(fds);
+    for (int number; (number = process_fds_next(fds, link)) >= 0;)
         if (strncmp(link, begin, strlen(begin)) == 0) {
             *rest = strtoull(link + strlen(begin), NULL, 10);
-            return (int)strtol(entry->d_name, NULL, 10);
+            return number;
         }
-    }
     return -1;
 }
 
-struct search {
-    DIR *folder;
-    int pidfd;
-};
-
 /* The descriptor whose link begins so, as ours: -1 when QEMU has none. */
-static int fetch(const struct search *search, const char *begin, uint64_t *rest)
+static int fetch(struct process_fds *fds, const char *begin, uint64_t *rest)
 {
-    int theirs = find(search->folder, begin, rest);
-    return theirs < 0 ? -1 : pidfd_getfd(search->pidfd, theirs, 0);
+    int theirs = find(fds, begin, rest);
+    return theirs < 0 ? -1 : process_fds_take(fds, theirs);
 }
 
-static int fetch_spool(const struct search *search, const char *job, const char *direction,
+static int fetch_spool(struct process_fds *fds, const char *job, const char *direction,
                        const char *other_kind, int *file, int *other)
 {
     uint64_t inode = 0, unused;
     CLEANUP_FREE char *begin = text_format("/memfd:mudanza-%s-%s-", job, direction);
-    *file = fetch(search, begin, &inode);
+    *file = fetch(fds, begin, &inode);
     CLEANUP_FREE char *name = text_format("%s:[%" PRIu64 "]", other_kind, inode);
-    *other = *file < 0 ? -1 : fetch(search, name, &unused);
+    *other = *file < 0 ? -1 : fetch(fds, name, &unused);
     return *other < 0 ? -1 : 0;
 }
 
@@ -134,19 +122,15 @@ int held_take(const struct process_id *process, const char *job, struct held *he
               struct error **err)
 {
     *held = HELD_NONE;
+    struct process_fds fds;
     CLEANUP_CLOSE int pidfd = process_open(process, err);
-    if (pidfd < 0)
+    if (pidfd < 0 || process_fds_open(process->pid, pidfd, &fds, err) < 0)
         return -1;
-    CLEANUP_FREE char *path = text_format("/proc/%d/fd", (int)process->pid);
-    const struct search search = {.folder = opendir(path), .pidfd = pidfd};
-    if (!search.folder)
-        return error_errno(err, errno, "%s", path);
-    int result =
-        fetch_spool(&search, job, "from", "pipe", &held->from.file, &held->from.pipe) < 0 ||
-                fetch_spool(&search, job, "to", "socket", &held->to.file, &held->socket) < 0
-            ? error_set(err, ERROR_NOT_FOUND, "QEMU holds nothing of job %s's stream", job)
-            : 0;
-    closedir(search.folder);
+    int result = fetch_spool(&fds, job, "from", "pipe", &held->from.file, &held->from.pipe) < 0 ||
+                         fetch_spool(&fds, job, "to", "socket", &held->to.file, &held->socket) < 0
+                     ? error_set(err, ERROR_NOT_FOUND, "QEMU holds nothing of job %s's stream", job)
+                     : 0;
+    process_fds_close(&fds);
     if (result < 0)
         held_close(held);
     return result;

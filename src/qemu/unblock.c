@@ -2,18 +2,15 @@
 /* A QEMU that stands in a write of its migration's last bytes, which nobody reads any more. */
 #include "qemu/unblock.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <poll.h>
-#include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <sys/pidfd.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 #include <unistd.h>
 
-#include "base/text.h"
+#include "qemu/process_fds.h"
 
 #define PIECE 65536
 /* Nothing more for so long: QEMU has written all it had. */
@@ -51,43 +48,34 @@ static bool drain(int fd)
 
 /* QEMU holds a spool that is in use: migrate/held.h gives it this name, and its offset is 0 before
  * that. */
-static bool is_spool(DIR *folder, const char *entry, int fd)
+static bool is_spool(const char *link, int fd)
 {
-    char link[256];
-    ssize_t size = readlinkat(dirfd(folder), entry, link, sizeof(link) - 1);
-    if (size < 0)
-        return false;
-    link[size] = 0;
     return strncmp(link, "/memfd:mudanza-", strlen("/memfd:mudanza-")) == 0 &&
            strstr(link, "-from-") && lseek(fd, 0, SEEK_CUR) > 0;
 }
 
 /* Looks at QEMU's descriptors, as ours: at `all`, or until one is found. True when one was. */
-static bool each_fd(const struct process_id *process,
-                    bool (*look)(DIR *folder, const char *entry, int fd), bool all)
+static bool each_fd(const struct process_id *process, bool (*look)(const char *link, int fd),
+                    bool all)
 {
-    CLEANUP_FREE char *path = text_format("/proc/%d/fd", (int)process->pid);
+    struct process_fds fds;
+    char link[PROCESS_FD_LINK_SIZE];
     CLEANUP_CLOSE int pidfd = process_open(process, NULL);
-    DIR *folder = pidfd >= 0 ? opendir(path) : NULL;
+    if (pidfd < 0 || process_fds_open(process->pid, pidfd, &fds, NULL) < 0)
+        return false;
     bool any = false;
-    const struct dirent *entry;
-    while (folder && (all || !any) && (entry = readdir(folder))) {
-        int64_t number;
-        if (text_parse_int(entry->d_name, 0, INT32_MAX, &number, NULL) < 0)
-            continue;
-        CLEANUP_CLOSE int fd = pidfd_getfd(pidfd, (int)number, 0);
+    for (int number; (all || !any) && (number = process_fds_next(&fds, link)) >= 0;) {
+        CLEANUP_CLOSE int fd = process_fds_take(&fds, number);
         if (fd >= 0)
-            any |= look(folder, entry->d_name, fd);
+            any |= look(link, fd);
     }
-    if (folder)
-        closedir(folder);
+    process_fds_close(&fds);
     return any;
 }
 
-static bool drain_stream(DIR *folder, const char *entry, int fd)
+static bool drain_stream(const char *link, int fd)
 {
-    (void)folder;
-    (void)entry;
+    (void)link;
     return holds_stream(fd) && drain(fd);
 }
 
