@@ -5,7 +5,8 @@
  * QEMU's human monitor tells at which address of its own it keeps the first byte of guest RAM
  * (gpa2hva), /proc/PID/maps confirms that the whole of it lies there, and process_vm_readv copies.
  * Reading a page that was never touched would make the kernel map one, which takes longer than to
- * read it: for private anonymous RAM /proc/PID/pagemap tells such pages, and they are zeros.
+ * read it: for private anonymous RAM /proc/PID/pagemap tells such pages, and they are zeros. Shared
+ * memory is a file, which is read instead (memory_file.h).
  */
 #include "qemu/memory.h"
 
@@ -14,11 +15,13 @@
 #include <inttypes.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/pidfd.h>
 #include <sys/uio.h>
+#include <unistd.h>
 
 #include "base/file.h"
 #include "base/text.h"
-#include "qemu/memory_map.h"
+#include "qemu/memory_file.h"
 
 #define MAPS_MAX     ((size_t)16 * 1024 * 1024)
 #define RAM_BLOCK    "pc.ram"
@@ -79,6 +82,18 @@ int memory_map_check(const char *maps, uint64_t start, uint64_t end, bool *anony
     return covered >= end ? 0 : -1;
 }
 
+/* RAM in a file is read there, and else as other memory. */
+static void find_file(struct memory_map *map)
+{
+    uint64_t address = 0;
+    CLEANUP_CLOSE int pidfd = pidfd_open(map->pid, 0);
+    CLEANUP_CLOSE int fd =
+        pidfd < 0 ? -1 : memory_file_find(map->pid, pidfd, map->size, &address, NULL);
+    map->in_file = fd >= 0 && address == map->address;
+    if (map->in_file)
+        map->file_fd = STEAL_FD(fd);
+}
+
 static int check_mapping(struct memory_map *map, struct error **err)
 {
     char path[64];
@@ -95,8 +110,18 @@ static int check_mapping(struct memory_map *map, struct error **err)
     if (anonymous) {
         snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)map->pid);
         map->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC); /* only saves time: may fail */
+    } else {
+        find_file(map);
     }
     return 0;
+}
+
+static void close_files(const struct memory_map *map)
+{
+    if (map->pagemap_fd >= 0)
+        close(map->pagemap_fd);
+    if (map->in_file)
+        close(map->file_fd);
 }
 
 struct memory_map *memory_locate(struct qmp *qmp, pid_t pid, uint64_t ram_bytes, struct error **err)
@@ -118,15 +143,14 @@ struct memory_map *memory_locate(struct qmp *qmp, pid_t pid, uint64_t ram_bytes,
         return map;
     }
     error_set(err, ERROR_SYSTEM, "out of memory");
-    if (found.pagemap_fd >= 0)
-        close(found.pagemap_fd);
+    close_files(&found);
     return NULL;
 }
 
 int memory_skip_absent(struct memory_map *map, struct error **err)
 {
     char path[64];
-    if (map->pagemap_fd >= 0)
+    if (map->pagemap_fd >= 0 || map->in_file)
         return 0;
     snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)map->pid);
     map->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC);
@@ -137,8 +161,7 @@ void memory_free(struct memory_map *map)
 {
     if (!map)
         return;
-    if (map->pagemap_fd >= 0)
-        close(map->pagemap_fd);
+    close_files(map);
     free(map);
 }
 
@@ -186,6 +209,10 @@ int memory_read(const struct memory_map *map, uint64_t offset, void *buffer, siz
 static void chunk_presence(const struct memory_map *map, uint64_t offset, size_t pages,
                            bool present[MEMORY_CHUNK_PAGES])
 {
+    if (map->in_file) {
+        memory_file_presence(map->file_fd, offset, pages, present);
+        return;
+    }
     uint64_t entries[MEMORY_CHUNK_PAGES];
     const size_t size = pages * sizeof(entries[0]);
     const off_t at = (off_t)((map->address + offset) / MEMORY_PAGE_SIZE * sizeof(entries[0]));
@@ -213,6 +240,8 @@ int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *b
     const uint64_t offset = chunk * MEMORY_CHUNK_SIZE;
     const size_t pages = chunk_pages(map, chunk);
     *n = pages;
+    if (map->in_file)
+        return memory_file_read_chunk(map->file_fd, map->size, chunk, buffer, present, n, err);
     struct iovec local[MEMORY_CHUNK_PAGES], remote[MEMORY_CHUNK_PAGES];
     size_t runs = 0, wanted = 0;
     chunk_presence(map, offset, pages, present);
@@ -243,6 +272,8 @@ int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *b
 bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, size_t n,
                            uint8_t *const *to)
 {
+    if (map->in_file)
+        return memory_file_read_pages(map->file_fd, map->size, pages, n, to);
     struct iovec local[MEMORY_CHUNK_PAGES], remote[MEMORY_CHUNK_PAGES];
     for (size_t i = 0; i < n; i++) {
         const uint64_t offset = pages[i] * MEMORY_PAGE_SIZE;

@@ -24,7 +24,9 @@
 #define MEMORY_CHUNK_DIGEST_SIZE 32
 #define MEMORY_DIGEST_SIZE       32
 
-struct memory_map; /* immutable; may be read from several threads */
+/* Immutable; may be read from several threads. One of shared memory keeps it, also when its process
+ * has ended. */
+struct memory_map;
 
 /*
  * Finds the RAM of the guest behind `qmp`, whose process is `pid`. ram_bytes: its size, bytes.
@@ -35,7 +37,8 @@ struct memory_map *memory_locate(struct qmp *qmp, pid_t pid, uint64_t ram_bytes,
 /*
  * From now on pages that the process has not got in memory or in swap count as zero, whatever backs
  * the RAM: for who may miss pages. Reading them would have the kernel make them, and a guest with
- * RAM in files (memfd, huge pages) grow to its full size.
+ * RAM in huge pages grow to its full size. (Of shared memory, which is a file, it is known which
+ * pages there are, without this too.)
  */
 int memory_skip_absent(struct memory_map *map, struct error **err);
 void memory_free(struct memory_map *map);

@@ -15,6 +15,8 @@ struct memory_map {
     uint64_t address; /* of the first byte of RAM, in that process */
     uint64_t size;    /* bytes */
     int pagemap_fd;   /* /proc/PID/pagemap for private anonymous RAM, else -1 */
+    bool in_file;     /* shared memory, all of it in one file (memory_file.h) */
+    int file_fd;      /* that file, if so */
 };
 
 /* Do the mappings in `maps` (text of /proc/PID/maps) cover [start, end), writable and without a

@@ -259,11 +259,12 @@ static void assert_guest_byte(struct real *real, int value)
 }
 
 /* Finds the RAM, changes a byte, and leaves the digest of the result in `digest`. */
-static void check_qemu(struct real *real, const char *const *args,
+static void check_qemu(struct real *real, const char *const *args, bool in_file,
                        uint8_t digest[MEMORY_DIGEST_SIZE])
 {
     testing_start(&real->qemu, real->directory, "qemu", testing_emulator(), args, NULL, 0, NULL);
     struct memory_map *map = locate(real, 64 * MIB);
+    assert_int_equal(map->in_file, in_file);
     uint8_t before[MEMORY_DIGEST_SIZE], byte = 1;
     CLEANUP_ERROR struct error *err = NULL;
     digest_of(map, key, before);
@@ -283,16 +284,24 @@ static void test_qemus_ram_is_found_whatever_it_is_made_of(void **state)
     if (!testing_emulator())
         skip();
     struct real *real = *state;
-    uint8_t anonymous[MEMORY_DIGEST_SIZE], shared[MEMORY_DIGEST_SIZE];
+    uint8_t anonymous[MEMORY_DIGEST_SIZE], shared[MEMORY_DIGEST_SIZE], own[MEMORY_DIGEST_SIZE];
     const char *const plain[] = {"-machine", "pc-q35-7.2", "-accel", "tcg", "-m", "64", "-S", NULL};
-    check_qemu(real, plain, anonymous);
+    check_qemu(real, plain, false, anonymous);
     const char *const memfd[] = {"-machine", "pc-q35-7.2,memory-backend=pc.ram",
                                  "-accel",   "tcg",
                                  "-object",  "memory-backend-memfd,id=pc.ram,size=64M,share=on",
                                  "-m",       "64",
                                  "-S",       NULL};
-    check_qemu(real, memfd, shared);
+    check_qemu(real, memfd, true, shared);
     assert_memory_equal(anonymous, shared, MEMORY_DIGEST_SIZE);
+    /* What the guest writes is not in the file. */
+    const char *const private[] = {"-machine", "pc-q35-7.2,memory-backend=pc.ram",
+                                   "-accel",   "tcg",
+                                   "-object",  "memory-backend-memfd,id=pc.ram,size=64M,share=off",
+                                   "-m",       "64",
+                                   "-S",       NULL};
+    check_qemu(real, private, false, own);
+    assert_memory_equal(anonymous, own, MEMORY_DIGEST_SIZE);
 }
 
 static void test_ram_of_another_size_or_name_is_refused(void **state)
