@@ -6,11 +6,13 @@
  * depends on a promise.
  */
 #include <poll.h>
+#include <stdio.h>
 
 #include "base/clock.h"
 #include "base/fault.h"
 #include "base/fd.h"
 #include "base/log.h"
+#include "base/text.h"
 #include "migrate/closing.h"
 #include "migrate/migration_private.h"
 
@@ -93,14 +95,29 @@ static void keep_ram(struct migration *m)
         keeper_finish(m->context->keeper, STEAL(m->kept), now_ns + (now_ns - m->started_ns) / 10);
 }
 
+/* Shared memory outlives QEMU as it is: to be had only while QEMU is there, and kept only when it
+ * has ended, so that nobody writes it any more. */
+static int end_and_keep(struct migration *m, struct error **err)
+{
+    CLEANUP_CLOSE int file = m->shares && !m->kept ? known_pages_file(m->vm) : -1;
+    CLEANUP_FREE char *group = m->vm->live ? text_copy(m->vm->live->group) : NULL;
+    keep_ram(m);
+    if (end_qemu(m, err) < 0)
+        return -1;
+    struct domain left = {.name = m->vm->name, .group = group};
+    snprintf(left.uuid, sizeof(left.uuid), "%s", m->vm->uuid);
+    if (file >= 0)
+        keeper_adopt(m->context->keeper, &left, STEAL_FD(file));
+    return 0;
+}
+
 int confirm_run(struct migration *m, struct error **err)
 {
     if (m->relay)
         m->relayed = relay_status(m->relay);
     relay_stop(STEAL(m->relay));
     bool undefine;
-    keep_ram(m);
-    if (end_qemu(m, err) < 0 || await_stored(m, &undefine, err) < 0)
+    if (end_and_keep(m, err) < 0 || await_stored(m, &undefine, err) < 0)
         return -1;
     store_report(m);
     CLEANUP_ERROR struct error *why = NULL;

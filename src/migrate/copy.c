@@ -90,7 +90,8 @@ static bool post_copy_due(const struct migration *m)
 
 /* The RAM that it leaves behind here may spare it the way back. That pays where the network, or
  * --bandwidth, is what a move waits for, or would be but for what is known there; elsewhere copying
- * would take from this move what it may bring the next. Not being able to is no reason to stay. */
+ * would take from this move what it may bring the next. Not being able to is no reason to stay.
+ * Shared memory is not copied: it stays as it is (confirm.c). */
 static void keep_ram(struct migration *m)
 {
     CLEANUP_ERROR struct error *err = NULL;
@@ -99,6 +100,9 @@ static void keep_ram(struct migration *m)
     if (!m->shares || m->keeps || !pays)
         return;
     m->keeps = true;
+    CLEANUP_CLOSE int file = known_pages_file(m->vm);
+    if (file >= 0)
+        return;
     struct ram_source *ram = known_pages_ram(m->vm, &err);
     if (ram)
         m->kept =

@@ -187,16 +187,33 @@ void keeper_free(struct keeper *keeper)
 }
 
 /* Makes room below the limit by dropping those that left long ago; false when there is not enough
- * of it, or of memory. */
-static bool may_keep(struct keeper *keeper, uint64_t needed)
+ * of it, or of memory. fresh: how much of what is needed is not in memory yet. */
+static bool may_keep(struct keeper *keeper, uint64_t needed, uint64_t fresh)
 {
     uint64_t available, total;
     if (needed > keeper->options.limit || host_memory(&available, &total, NULL) < 0 ||
-        available < total / RESERVE_DIVISOR + needed)
+        available < total / RESERVE_DIVISOR + fresh)
         return false;
     while (keeper->first && total_size(keeper) + needed > keeper->options.limit)
         drop(&keeper->first, "another VM's is kept");
     return true;
+}
+
+/* The one that left last: that is the list's order. An older one of the VM goes. Takes `ram`. */
+static struct kept *list_add(struct keeper *keeper, const struct domain *vm, struct kept_ram *ram)
+{
+    struct kept **old = find(keeper, vm->uuid);
+    if (*old)
+        drop(old, "it leaves again");
+    struct kept *kept = calloc(1, sizeof(*kept));
+    kept->ram = ram;
+    kept->name = text_copy(vm->name);
+    kept->group = text_copy(vm->group);
+    snprintf(kept->uuid, sizeof(kept->uuid), "%s", vm->uuid);
+    struct kept **last = &keeper->first;
+    while (*last)
+        last = &(*last)->next;
+    return *last = kept;
 }
 
 struct kept_ram *keeper_begin(struct keeper *keeper, const struct domain *vm, uint64_t needed,
@@ -204,30 +221,44 @@ struct kept_ram *keeper_begin(struct keeper *keeper, const struct domain *vm, ui
 {
     CLEANUP_ERROR struct error *err = NULL;
     LOCK_SCOPE(&keeper->lock);
-    if (!may_keep(keeper, needed)) {
+    if (!may_keep(keeper, needed, needed)) {
         ram_source_free(ram);
         return NULL;
     }
-    struct kept **old = find(keeper, vm->uuid);
-    if (*old)
-        drop(old, "it leaves again");
-    struct kept *kept = calloc(1, sizeof(*kept));
-    kept->ram = kept_ram_begin(ram, needed, &err);
-    if (!kept->ram) {
+    struct kept_ram *copy = kept_ram_begin(ram, needed, &err);
+    if (!copy) {
         log_warning(vm->name, "its RAM is not kept: %s", err->message);
-        free(kept);
         return NULL;
     }
-    kept->name = text_copy(vm->name);
-    kept->group = text_copy(vm->group);
-    snprintf(kept->uuid, sizeof(kept->uuid), "%s", vm->uuid);
-    struct kept **last = &keeper->first;
-    while (*last)
-        last = &(*last)->next;
-    *last = kept;
+    list_add(keeper, vm, copy);
     fd_event_signal(keeper->wake_fd);
-    kept_ram_reference(kept->ram);
-    return kept->ram;
+    return kept_ram_reference(copy);
+}
+
+static void log_kept(const struct kept *kept)
+{
+    char size[TEXT_SIZE_MAX];
+    log_info(kept->name, "%s of its RAM are kept here",
+             text_size(kept_ram_size(kept->ram), "", size));
+}
+
+void keeper_adopt(struct keeper *keeper, const struct domain *vm, int fd)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct kept_ram *ram = kept_ram_adopt(fd, &err);
+    if (!ram) {
+        log_warning(vm->name, "its RAM is not kept: %s", err->message);
+        return;
+    }
+    LOCK_SCOPE(&keeper->lock);
+    if (!may_keep(keeper, kept_ram_size(ram), 0)) {
+        kept_ram_put(ram);
+        return;
+    }
+    struct kept *kept = list_add(keeper, vm, ram);
+    kept->left_ns = clock_now_ns();
+    log_kept(kept);
+    fd_event_signal(keeper->wake_fd);
 }
 
 static struct kept **find_ram(struct keeper *keeper, const struct kept_ram *ram)
@@ -240,14 +271,12 @@ static struct kept **find_ram(struct keeper *keeper, const struct kept_ram *ram)
 
 void keeper_finish(struct keeper *keeper, struct kept_ram *ram, int64_t deadline_ns)
 {
-    char size[TEXT_SIZE_MAX];
     kept_ram_finish(ram, deadline_ns);
     pthread_mutex_lock(&keeper->lock);
     struct kept *kept = *find_ram(keeper, ram); /* NULL: dropped meanwhile */
     if (kept) {
         kept->left_ns = clock_now_ns();
-        log_info(kept->name, "%s of its RAM are kept here",
-                 text_size(kept_ram_size(ram), "", size));
+        log_kept(kept);
     }
     pthread_mutex_unlock(&keeper->lock);
     fd_event_signal(keeper->wake_fd);

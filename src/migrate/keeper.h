@@ -3,7 +3,8 @@
  * RAM of VMs that left this host, kept for a while for when they come back.
  *
  * Theory of operation. What is kept is a copy (stream/kept_ram.h), begun when the VM's move begins
- * and finished when the VM is the destination's. It is only ever an optimisation, so that it goes
+ * and finished when the VM is the destination's; or the RAM itself, if that is shared memory, once
+ * its QEMU has ended. It is only ever an optimisation, so that it goes
  * whenever somebody needs its memory: processes that wait for memory (the kernel's pressure stall
  * information; without that a look at what is available, each second), a VM that starts or
  * arrives; besides that after a time, and when the VM is back. Nothing of it is on disk: with the
@@ -19,7 +20,7 @@
 struct keeper;
 
 struct keeper_options {
-    uint64_t limit;  /* bytes of all copies together; 0: nothing is kept */
+    uint64_t limit;  /* bytes of all of it together; 0: nothing is kept */
     int64_t keep_ms; /* so long after the VM left */
     int pressure_fd; /* says POLLPRI when memory is short; -1: none. Taken over */
 };
@@ -39,6 +40,10 @@ struct kept_ram *keeper_begin(struct keeper *keeper, const struct domain *vm, ui
 void keeper_finish(struct keeper *keeper, struct kept_ram *ram, int64_t deadline_ns);
 /* It stays. `ram` may be NULL. */
 void keeper_cancel(struct keeper *keeper, struct kept_ram *ram);
+
+/* Keeps the file of `fd`, the RAM of a VM that has left, whose QEMU has ended; takes `fd` over. It
+ * goes at once when nothing is to be kept, or memory is short. */
+void keeper_adopt(struct keeper *keeper, const struct domain *vm, int fd);
 
 /* What a dictionary for that VM may look into: its own RAM first, then, with `group`, that of VMs
  * of its group. Returns how many, at most `max`; each is the caller's. */

@@ -7,7 +7,7 @@
 
 #include "base/log.h"
 #include "base/text.h"
-#include "qemu/memory.h"
+#include "qemu/memory_file.h"
 
 /* Siblings have most in common with each of the others: more of them add little. */
 #define SOURCES_MAX 4
@@ -26,6 +26,12 @@ struct ram_source *known_pages_ram(struct vm *vm, struct error **err)
         return ram_source_process(map, STEAL_FD(pidfd));
     memory_free(map);
     return NULL;
+}
+
+int known_pages_file(struct vm *vm)
+{
+    CLEANUP_CLOSE int pidfd = vm->live ? process_open(&vm->process, NULL) : -1;
+    return pidfd < 0 ? -1 : memory_file_find(vm->process.pid, pidfd, vm->live->memory, NULL, NULL);
 }
 
 /* --- siblings that run here --- */

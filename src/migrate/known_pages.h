@@ -35,5 +35,8 @@ int known_pages_begin(struct vm_host *vms, struct keeper *keeper,
 /* The RAM of a running VM, for the one who holds its operation lock or its claim. NULL when it
  * cannot be found. */
 struct ram_source *known_pages_ram(struct vm *vm, struct error **err);
+/* The file that its RAM is in, the caller's, where it is shared memory (qemu/memory_file.h); -1.
+ * For the same. */
+int known_pages_file(struct vm *vm);
 
 #endif

@@ -6,6 +6,7 @@
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -190,6 +191,49 @@ static void test_vms_that_need_memory_get_it(void **state)
     keeper_free(keeper);
 }
 
+/* Shared memory in which `pages` pages hold one byte. */
+static int file_of(char content, size_t pages)
+{
+    uint8_t page[PAGE_SIZE_BYTES];
+    memset(page, content, sizeof(page));
+    int fd = memfd_create("memory-backend-memfd", MFD_CLOEXEC);
+    assert_int_equal(ftruncate(fd, (off_t)SIZE), 0);
+    for (size_t i = 0; i < pages; i++)
+        assert_int_equal(pwrite(fd, page, sizeof(page), (off_t)(i * sizeof(page))), sizeof(page));
+    return fd;
+}
+
+static void leave_in_file(struct keeper *keeper, const char *name, const char *group, size_t pages)
+{
+    const struct domain vm = vm_of(name, group);
+    keeper_adopt(keeper, &vm, file_of(name[0], pages));
+}
+
+static void test_shared_memory_is_kept_like_copies(void **state)
+{
+    (void)state;
+    struct keeper *keeper = keeper_with(SIZE * 2, 60000, -1);
+    leave_in_file(keeper, "a", "web", PAGES / 2);
+    leave(keeper, "b", "web");
+    assert_sources(keeper, "a", "web", true, "ab");
+    assert_int_equal(keeper_size(keeper), SIZE + SIZE / 2); /* what is in memory counts */
+    leave_in_file(keeper, "a", "web", PAGES);               /* the newer one */
+    assert_int_equal(keeper_size(keeper), SIZE * 2);
+    leave_in_file(keeper, "c", NULL, 1); /* the oldest goes */
+    assert_sources(keeper, "b", NULL, false, "");
+    assert_sources(keeper, "a", NULL, false, "a");
+    assert_int_equal(count_described(keeper), 2);
+    keeper_forget(keeper, "uuid of a");
+    assert_int_equal(keeper_size(keeper), PAGE_SIZE_BYTES);
+    keeper_make_room(keeper, UINT64_MAX, NULL);
+    assert_int_equal(keeper_size(keeper), 0);
+    keeper_free(keeper);
+    keeper = keeper_with(SIZE / 2, 60000, -1);
+    leave_in_file(keeper, "a", NULL, PAGES); /* too large */
+    assert_int_equal(count_described(keeper), 0);
+    keeper_free(keeper);
+}
+
 /* A stand-in for /proc/pressure/memory: urgent data of a TCP connection is POLLPRI, too. */
 struct pressure {
     int fd, other;
@@ -238,6 +282,7 @@ int main(void)
         cmocka_unit_test(test_the_limit_drops_the_oldest),
         cmocka_unit_test(test_it_goes_after_a_time),
         cmocka_unit_test(test_vms_that_need_memory_get_it),
+        cmocka_unit_test(test_shared_memory_is_kept_like_copies),
         cmocka_unit_test(test_pressure_ends_it),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

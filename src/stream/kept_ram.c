@@ -1,29 +1,36 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A copy of a guest's RAM, kept as a dictionary.
+ * A guest's RAM, kept as a dictionary.
  *
- * Why a copy, and not the stopped QEMU process: docs/dictionary.md. Why a memfd that is written and
- * read rather than mapped: its memory can be given back (ftruncate) while others still read, who
- * then find nothing, and it does not count as memory that the agent works with.
+ * Why not the stopped QEMU process: docs/dictionary.md. Why a memfd that is written and read rather
+ * than mapped: its memory can be given back while others still read, who then find nothing, and it
+ * does not count as memory that the agent works with. A copy is given back by cutting the file off;
+ * QEMU's file is sealed against that, so that a hole is made of it.
  */
 #include "stream/kept_ram.h"
 
 #include <errno.h>
+#include <fcntl.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include "base/clock.h"
 #include "base/log.h"
+#include "qemu/memory_file.h"
 #include "stream/page_hash.h"
 
 #define CHUNK_SIZE ((size_t)RAM_SOURCE_CHUNK_PAGES * PAGE_SIZE_BYTES)
+#define STAT_BLOCK 512 /* bytes of a block of st_blocks */
+
 struct kept_ram {
     int fd;
-    struct ram_source *from;
+    uint64_t adopted; /* bytes of the file, if it was the guest's; what follows is a copy's */
+    struct ram_source *from; /* NULL: adopted */
     uint64_t pages_max;
     _Atomic uint64_t next_chunk;
     _Atomic uint64_t pages; /* room taken in the file */
@@ -114,18 +121,27 @@ static int start(struct kept_ram *kept, struct error **err)
     return error_errno(err, failed, "thread");
 }
 
-struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct error **err)
+static struct kept_ram *make(struct error **err)
 {
     struct kept_ram *kept = calloc(1, sizeof(*kept));
     if (!kept) {
-        ram_source_free(from);
         error_set(err, ERROR_SYSTEM, "out of memory");
+        return NULL;
+    }
+    pthread_mutex_init(&kept->lock, NULL);
+    atomic_init(&kept->references, 1);
+    return kept;
+}
+
+struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct error **err)
+{
+    struct kept_ram *kept = make(err);
+    if (!kept) {
+        ram_source_free(from);
         return NULL;
     }
     kept->from = from;
     kept->pages_max = limit / PAGE_SIZE_BYTES;
-    pthread_mutex_init(&kept->lock, NULL);
-    atomic_init(&kept->references, 1);
     if (start(kept, err) == 0)
         return kept;
     pthread_mutex_destroy(&kept->lock);
@@ -141,6 +157,22 @@ void kept_ram_finish(struct kept_ram *kept, int64_t deadline_ns)
     atomic_store(&kept->stop, true);
 }
 
+struct kept_ram *kept_ram_adopt(int fd, struct error **err)
+{
+    CLEANUP_CLOSE int own = fd;
+    struct stat about;
+    if (fstat(own, &about) < 0) {
+        error_errno(err, errno, "fstat");
+        return NULL;
+    }
+    struct kept_ram *kept = make(err);
+    if (!kept)
+        return NULL;
+    kept->fd = STEAL_FD(own);
+    kept->adopted = (uint64_t)about.st_size;
+    return kept;
+}
+
 /* --- what is kept --- */
 
 struct kept_ram *kept_ram_reference(struct kept_ram *kept)
@@ -154,8 +186,10 @@ void kept_ram_put(struct kept_ram *kept)
     if (!kept || atomic_fetch_sub(&kept->references, 1) > 1)
         return;
     atomic_store(&kept->stop, true);
-    set_policy(kept, SCHED_OTHER);
-    pthread_join(kept->thread, NULL);
+    if (kept->from) {
+        set_policy(kept, SCHED_OTHER);
+        pthread_join(kept->thread, NULL);
+    }
     close(kept->fd);
     ram_source_free(kept->from);
     pthread_mutex_destroy(&kept->lock);
@@ -164,7 +198,10 @@ void kept_ram_put(struct kept_ram *kept)
 
 uint64_t kept_ram_size(const struct kept_ram *kept)
 {
-    return atomic_load(&kept->pages) * PAGE_SIZE_BYTES;
+    struct stat about;
+    if (!kept->adopted)
+        return atomic_load(&kept->pages) * PAGE_SIZE_BYTES;
+    return fstat(kept->fd, &about) == 0 ? (uint64_t)about.st_blocks * STAT_BLOCK : 0;
 }
 
 void kept_ram_drop(struct kept_ram *kept)
@@ -172,7 +209,10 @@ void kept_ram_drop(struct kept_ram *kept)
     atomic_store(&kept->stop, true);
     LOCK_SCOPE(&kept->lock);
     kept->dropped = true;
-    while (ftruncate(kept->fd, 0) < 0 && errno == EINTR)
+    while ((kept->adopted ? fallocate(kept->fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0,
+                                      (off_t)kept->adopted)
+                          : ftruncate(kept->fd, 0)) < 0 &&
+           errno == EINTR)
         ;
 }
 
@@ -202,6 +242,24 @@ static bool kept_read_pages(void *context, const uint32_t *pages, size_t n, uint
     return true;
 }
 
+static int adopted_read_chunk(void *context, size_t chunk, uint8_t *buffer,
+                              bool present[RAM_SOURCE_CHUNK_PAGES])
+{
+    const struct kept_ram *kept = context;
+    size_t pages;
+    if (memory_file_read_chunk(kept->fd, kept->adopted, chunk, buffer, present, &pages, NULL) < 0)
+        return -1;
+    for (; pages < RAM_SOURCE_CHUNK_PAGES; pages++)
+        present[pages] = false;
+    return 0;
+}
+
+static bool adopted_read_pages(void *context, const uint32_t *pages, size_t n, uint8_t *const *to)
+{
+    const struct kept_ram *kept = context;
+    return memory_file_read_pages(kept->fd, kept->adopted, pages, n, to);
+}
+
 static void kept_release(void *context)
 {
     kept_ram_put(context);
@@ -209,12 +267,18 @@ static void kept_release(void *context)
 
 struct ram_source *kept_ram_source(struct kept_ram *kept)
 {
-    static const struct ram_source_ops ops = {
-        .read_chunk = kept_read_chunk, .read_pages = kept_read_pages, .release = kept_release};
+    static const struct ram_source_ops copied = {.read_chunk = kept_read_chunk,
+                                                 .read_pages = kept_read_pages,
+                                                 .release = kept_release},
+                                       adopted = {.read_chunk = adopted_read_chunk,
+                                                  .read_pages = adopted_read_pages,
+                                                  .release = kept_release};
     struct ram_source *source = malloc(sizeof(*source));
     if (!source)
         return NULL;
     *source =
-        (struct ram_source){.ops = &ops, .context = kept_ram_reference(kept), .pages = kept->pages};
+        (struct ram_source){.ops = kept->adopted ? &adopted : &copied,
+                            .context = kept_ram_reference(kept),
+                            .pages = kept->adopted ? kept->adopted / PAGE_SIZE_BYTES : kept->pages};
     return source;
 }

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 /*
- * A copy of a guest's RAM, made while the guest moves away and kept as a dictionary for when it
- * comes back.
+ * RAM of a guest that moved away, kept as a dictionary for when it comes back: a copy that is made
+ * while it moves, or, where RAM is shared memory, that itself.
  *
- * Only data: the pages that are not zero, one after the other in a memfd, without their addresses.
- * No QEMU process, disk or network device is kept with it, so that nothing can run again. The copy
- * need not be of one moment: whoever uses a page of it hashes the page first.
+ * Only data. No QEMU process, disk or network device is kept with it, so that nothing can run
+ * again. A copy has the pages that are not zero, one after the other in a memfd, without their
+ * addresses; it need not be of one moment: whoever uses a page of it hashes the page first.
  */
 #ifndef STREAM_KEPT_RAM_H
 #define STREAM_KEPT_RAM_H
@@ -20,10 +20,15 @@ struct kept_ram *kept_ram_begin(struct ram_source *from, uint64_t limit, struct 
 /* Has the calling thread help until all is copied or the deadline has passed; then copying is over.
  * What was copied stays. */
 void kept_ram_finish(struct kept_ram *kept, int64_t deadline_ns);
+
+/* Keeps the file that the RAM was in (qemu/memory_file.h), whose QEMU has ended: nobody writes it,
+ * and its memory may be given back. Takes `fd` over, also on error. The caller has a reference. */
+struct kept_ram *kept_ram_adopt(int fd, struct error **err);
+
 struct kept_ram *kept_ram_reference(struct kept_ram *kept);
 void kept_ram_put(struct kept_ram *kept);
 
-uint64_t kept_ram_size(const struct kept_ram *kept); /* bytes so far */
+uint64_t kept_ram_size(const struct kept_ram *kept); /* bytes in memory, or so far */
 
 /* Ends copying and gives the memory back at once, whoever still has a reference or a source of it:
  * the pages are gone. From any thread. */

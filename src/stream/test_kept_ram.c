@@ -1,13 +1,15 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-/* Tests of copies of RAM: complete, within limits, gone when dropped. */
+/* Tests of RAM that is kept: complete, within limits, gone when dropped. */
 #include "base/test.h"
 
+#include <fcntl.h>
 #include <poll.h>
 #include <sched.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -220,6 +222,87 @@ static void test_nothing_is_kept_after_a_drop(void **state)
     kept_ram_put(kept);
 }
 
+/* --- RAM itself --- */
+
+/* As QEMU makes it: sealed, so that it cannot be cut off. Pages 0, 3, 6 .. are there, and zero; of
+ * the others every fifth is a hole. */
+static int make_file(void)
+{
+    int fd = memfd_create("memory-backend-memfd", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+    assert_int_equal(ftruncate(fd, (off_t)PAGES * PAGE_SIZE_BYTES), 0);
+    assert_int_equal(fcntl(fd, F_ADD_SEALS, F_SEAL_GROW | F_SEAL_SHRINK | F_SEAL_SEAL), 0);
+    for (uint64_t page = 0; page < PAGES; page++) {
+        uint8_t bytes[PAGE_SIZE_BYTES] = {0};
+        const uint64_t content = page + 1;
+        if (holds_something(page))
+            memcpy(bytes, &content, sizeof(content));
+        if (page % 3 == 0 || holds_something(page))
+            assert_int_equal(pwrite(fd, bytes, sizeof(bytes), (off_t)(page * sizeof(bytes))),
+                             sizeof(bytes));
+    }
+    return fd;
+}
+
+static struct kept_ram *adopt(int fd)
+{
+    CLEANUP_ERROR struct error *err = NULL;
+    struct kept_ram *kept = kept_ram_adopt(fd, &err);
+    assert_ok(kept ? 0 : -1, err);
+    return kept;
+}
+
+static void test_a_file_is_kept_as_it_is(void **state)
+{
+    (void)state;
+    struct kept_ram *kept = adopt(make_file());
+    struct ram_source *source = kept_ram_source(kept);
+    assert_int_equal(source->pages, PAGES);
+    bool present[RAM_SOURCE_CHUNK_PAGES];
+    uint8_t *buffer = malloc((size_t)RAM_SOURCE_CHUNK_PAGES * PAGE_SIZE_BYTES);
+    uint8_t page[PAGE_SIZE_BYTES], *to = page;
+    uint64_t content, there = 0;
+    for (uint32_t i = 0; i < PAGES; i++) {
+        const size_t at = i % RAM_SOURCE_CHUNK_PAGES;
+        if (at == 0)
+            assert_int_equal(source->ops->read_chunk(source->context, i / RAM_SOURCE_CHUNK_PAGES,
+                                                     buffer, present),
+                             0);
+        assert_int_equal(present[at], i % 3 == 0 || holds_something(i));
+        there += present[at];
+        assert_true(source->ops->read_pages(source->context, &i, 1, &to));
+        memcpy(&content, page, sizeof(content));
+        assert_int_equal(content, holds_something(i) ? i + 1 : 0);
+        if (present[at])
+            assert_memory_equal(page, buffer + at * PAGE_SIZE_BYTES, PAGE_SIZE_BYTES);
+    }
+    assert_false(present[PAGES % RAM_SOURCE_CHUNK_PAGES]); /* behind the end of RAM */
+    assert_int_equal(kept_ram_size(kept), there * PAGE_SIZE_BYTES);
+    ram_source_free(source);
+    kept_ram_put(kept);
+    free(buffer);
+}
+
+static void test_a_files_memory_is_given_back(void **state)
+{
+    (void)state;
+    struct kept_ram *kept = adopt(make_file());
+    struct ram_source *source = kept_ram_source(kept);
+    uint8_t page[PAGE_SIZE_BYTES] = {1}, *to = page;
+    bool present[RAM_SOURCE_CHUNK_PAGES];
+    uint8_t *buffer = malloc((size_t)RAM_SOURCE_CHUNK_PAGES * PAGE_SIZE_BYTES);
+    kept_ram_drop(kept);
+    assert_int_equal(kept_ram_size(kept), 0);
+    assert_true(source->ops->read_pages(source->context, &(uint32_t){1}, 1, &to));
+    assert_true(page_is_zero(page));
+    assert_int_equal(source->ops->read_chunk(source->context, 0, buffer, present), 0);
+    for (size_t i = 0; i < RAM_SOURCE_CHUNK_PAGES; i++)
+        assert_false(present[i]);
+    kept_ram_put(kept); /* the source still has it */
+    assert_true(source->ops->read_pages(source->context, &(uint32_t){1}, 1, &to));
+    ram_source_free(source);
+    free(buffer);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -230,6 +313,8 @@ int main(void)
         cmocka_unit_test(test_a_guest_that_ends_leaves_what_was_copied),
         cmocka_unit_test(test_dropped_is_gone_for_those_who_have_it),
         cmocka_unit_test(test_nothing_is_kept_after_a_drop),
+        cmocka_unit_test(test_a_file_is_kept_as_it_is),
+        cmocka_unit_test(test_a_files_memory_is_given_back),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

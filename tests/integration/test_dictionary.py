@@ -4,13 +4,15 @@
 import contextlib
 import os
 
-from lib import guest
+from lib import guest, paths
 from lib.follow import Follow
 from lib.moving import MoveCase
 
 MIB = 2 ** 20
 #: 24 MiB of random data that are written once.
 FILLED = "mem=64K fill=24 rate=0 check=0 heartbeat=20"
+#: 6 MiB that are written all the time.
+BUSY = "mem=6 rate=max check=64M pattern=random heartbeat=20"
 
 
 def kept(agent):
@@ -18,14 +20,25 @@ def kept(agent):
     return {ram["vm"]: ram["bytes"] for ram in agent.call("GetAgent")["kept_ram"]}
 
 
-def copies(agent):
-    """How many copies of RAM an agent has, also those that are being made."""
+def files(agent, what):
+    """How many files in memory of that name an agent has open."""
     folder = f"/proc/{agent.process.pid}/fd"
     count = 0
     for name in os.listdir(folder):
         with contextlib.suppress(FileNotFoundError):  # closed while we looked
-            count += "mudanza-kept-ram" in os.readlink(f"{folder}/{name}")
+            count += what in os.readlink(f"{folder}/{name}")
     return count
+
+
+def copies(agent):
+    """How many copies of RAM an agent has, also those that are being made."""
+    return files(agent, "mudanza-kept-ram")
+
+
+def shared(*words, **options):
+    """A bare guest whose RAM is shared memory."""
+    backing = "<memoryBacking><source type='memfd'/><access mode='shared'/></memoryBacking>"
+    return guest.bare(*words, **options).replace("<os>", f"{backing}<os>", 1)
 
 
 def in_group(name):
@@ -108,3 +121,59 @@ class Kept(MoveCase):
         self.move(b, c)
         self.move(c, a)
         self.assertEqual(copies(c), 0)
+
+
+class KeptAsItIs(MoveCase):
+    """RAM that is shared memory is not copied: the file stays. On any network."""
+
+    def round_trip(self, emulator):
+        """There, and back again."""
+        a, b = self.two_agents(emulator=emulator)
+        heart = self.boot(a, make=shared, cmdline=FILLED)
+        self.move(a, b)
+        self.assertEqual((copies(a), files(a, "memory-backend")), (0, 1))
+        self.assertGreater(kept(a)["vm"], 24 * MIB)
+        self.assertEqual(a.qemus(), [])
+        self.lab.limit("50mbit")
+        report = self.move(b, a, "vm", "--undefine-source")
+        self.assertGreater(report["stream"]["known"], 24 * MIB // 4096 // 2, report)
+        self.assertEqual(list(kept(b)), ["vm"])
+        self.await_that(lambda: files(a, "memory-backend") == 0,
+                        "the VM is back, and yet its RAM is kept")
+        self.assertEqual((copies(a), copies(b), b.call("List", all=True)["vms"]), (0, 0, []))
+        self.assert_beats_at(heart, a)
+
+    def test_there_and_back(self):
+        self.round_trip(paths.QEMU_10)
+
+    def test_there_and_back_with_qemu_7(self):
+        self.round_trip(paths.QEMU_7)
+
+    def test_post_copy(self):
+        a, b = self.two_agents()
+        heart = self.boot(a, make=shared, cmdline=BUSY)
+        self.lab.limit("50mbit")
+        report = a.migrate("vm", "B", "--post-copy")
+        self.assert_completed(report)
+        self.assertTrue(report["post_copy"], report)
+        self.assertEqual((copies(a), files(a, "memory-backend"), a.qemus()), (0, 1, []))
+        self.assertGreater(kept(a)["vm"], 6 * MIB)
+        self.assert_sound(heart, rounds=2)
+        self.assert_beats_at(heart, b)
+
+    def test_a_vm_that_stays(self):
+        a, _ = self.two_agents()
+        heart = self.boot(a, make=shared, cmdline=FILLED)
+        with Follow(a, "vm", "B", bandwidth=MIB) as move:
+            move.copying()
+            a.call("AbortJob", vm="vm")
+            self.assertEqual(move.report()["outcome"], "aborted")
+        self.assertEqual((kept(a), files(a, "memory-backend"), copies(a)), ({}, 0, 0))
+        self.assert_beats_at(heart, a)
+
+    def test_its_time(self):
+        a, b = self.agents("A", "B", emulator=self.emulator, options=("--keep-ram-seconds", "1"))
+        self.boot(a, make=shared, cmdline=FILLED)
+        self.move(a, b)
+        self.await_that(lambda: files(a, "memory-backend") == 0, "its time was a second")
+        self.assertIn("no longer kept", a.log_tail(1 << 20))
