@@ -361,7 +361,7 @@ static void zeros_before_post_copy(void **unused)
     start(&scene, true);
     begin(&made, true);
     made_part(&made);
-    made_page(&made, 5 * RAM_PAGE_SIZE, "pc.ram", NULL);
+    made_page(&made, (uint64_t)5 * RAM_PAGE_SIZE, "pc.ram", NULL);
     for (unsigned i = 6; i < 20; i++)
         made_page(&made, (uint64_t)i * RAM_PAGE_SIZE, NULL, NULL);
     assert_ok(placer_feed(scene.placer, made.bytes, made.size, &err), err);
