@@ -197,7 +197,8 @@ static int ping(struct placer *placer, struct error **err)
 static int catch_up(struct placer *placer, struct error **err)
 {
     uint8_t page[RAM_PAGE_SIZE], header[RAM_RECORD_HEADER_MAX], head[5], end[8], footer[5];
-    uint32_t section;
+    const uint32_t section = ram_parser_section(placer->parser);
+    const bool footers = ram_parser_has_footers(placer->parser);
     const enum ram_place at = ram_parser_place(placer->parser);
     const enum ram_phase phase = ram_parser_phase(placer->parser);
     if (put_gathered(placer, err) < 0)
@@ -205,7 +206,7 @@ static int catch_up(struct placer *placer, struct error **err)
     if (!placer->placed || phase == RAM_PHASE_DEVICES) /* no record comes after those */
         return 0;
     placer->placed = false;
-    if (at == RAM_PLACE_OTHER || !ram_parser_section(placer->parser, &section))
+    if (at == RAM_PLACE_OTHER)
         return error_set(err, ERROR_CORRUPT, "pages end in the middle of something");
     head[0] = SECTION_PART;
     footer[0] = SECTION_FOOTER;
@@ -217,11 +218,11 @@ static int catch_up(struct placer *placer, struct error **err)
         return -1;
     /* In a section, a record does; else it needs one of its own: before what follows, or behind the
      * section whose footer is awaited, and with that one for its own. */
-    if ((at == RAM_PLACE_FOOTER && say(placer, footer, sizeof(footer), err) < 0) ||
+    if ((at == RAM_PLACE_FOOTER && footers && say(placer, footer, sizeof(footer), err) < 0) ||
         (at != RAM_PLACE_RECORDS && say(placer, head, sizeof(head), err) < 0) ||
         say(placer, header, size, err) < 0 || say(placer, page, sizeof(page), err) < 0 ||
         (at != RAM_PLACE_RECORDS && say(placer, end, sizeof(end), err) < 0) ||
-        (at == RAM_PLACE_SECTIONS && say(placer, footer, sizeof(footer), err) < 0))
+        (at == RAM_PLACE_SECTIONS && footers && say(placer, footer, sizeof(footer), err) < 0))
         return -1;
     return 0;
 }
@@ -254,7 +255,6 @@ static int pass_record(struct placer *placer, const struct ram_token *token, str
 static bool is_placed(struct placer *placer, const struct ram_token *token)
 {
     const enum ram_phase phase = ram_parser_phase(placer->parser);
-    uint32_t section;
     if (!placer->has_blocks) {
         placer->has_blocks = true;
         for (uint32_t i = 0; i < ram_parser_blocks(placer->parser); i++) {
@@ -264,8 +264,7 @@ static bool is_placed(struct placer *placer, const struct ram_token *token)
         }
     }
     return token->block == placer->block && placer->pinged &&
-           (phase == RAM_PHASE_COPY || phase == RAM_PHASE_FINAL) &&
-           ram_parser_section(placer->parser, &section);
+           (phase == RAM_PHASE_COPY || phase == RAM_PHASE_FINAL);
 }
 
 static int take_token(void *context, const struct ram_token *token, struct error **err)

@@ -131,9 +131,13 @@ enum ram_place ram_parser_place(const struct ram_parser *parser)
     }
 }
 
-bool ram_parser_section(const struct ram_parser *parser, uint32_t *id)
+uint32_t ram_parser_section(const struct ram_parser *parser)
 {
-    *id = parser->section_id;
+    return parser->section_id;
+}
+
+bool ram_parser_has_footers(const struct ram_parser *parser)
+{
     return parser->has_footer;
 }
 

@@ -74,8 +74,10 @@ enum ram_phase ram_parser_phase(const struct ram_parser *parser);
 
 /* Once the stream is opaque: where that began. */
 enum ram_place ram_parser_place(const struct ram_parser *parser);
-/* True once a section of RAM has ended with a footer; *id: what such sections are called. */
-bool ram_parser_section(const struct ram_parser *parser, uint32_t *id);
+/* The id of RAM's sections, which pages come in. */
+uint32_t ram_parser_section(const struct ram_parser *parser);
+/* Sections end with a footer, as those have that came before the first page. */
+bool ram_parser_has_footers(const struct ram_parser *parser);
 
 /* Everything from here to the end is RAM_OTHER. */
 bool ram_parser_is_opaque(const struct ram_parser *parser);
