@@ -70,14 +70,14 @@ static struct placer_ram find_ram(struct arrival *a)
     CLEANUP_ERROR struct error *err = NULL;
     uint8_t byte;
     struct placer_ram ram = {.pidfd = process_open(&a->vm->process, &err), .emptied = a->post_copy};
-    if (ram.pidfd < 0)
-        return ram;
-    ram.map = memory_locate(a->vm->qmp, a->vm->process.pid, a->memory, &err);
+    if (ram.pidfd >= 0)
+        ram.map = memory_locate(a->vm->qmp, a->vm->process.pid, a->memory, &err);
     if (ram.map && memory_read(ram.map, 0, &byte, 1, &err) == 0)
         return ram;
     log_info(a->vm->name, "its pages pass through QEMU: %s", err->message);
     memory_free(STEAL(ram.map));
-    close(STEAL_FD(ram.pidfd));
+    if (ram.pidfd >= 0)
+        close(STEAL_FD(ram.pidfd));
     return ram;
 }
 

@@ -113,6 +113,7 @@ static int end_and_keep(struct migration *m, struct error **err)
 
 int confirm_run(struct migration *m, struct error **err)
 {
+    ram_source_free(STEAL(m->sampled)); /* or shared RAM would outlive its QEMU */
     if (m->relay)
         m->relayed = relay_status(m->relay);
     relay_stop(STEAL(m->relay));

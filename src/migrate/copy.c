@@ -48,6 +48,7 @@ static int start_stream(struct migration *m, struct error **err)
                                             .slots = m->slots,
                                             .copies = m->copies,
                                             .dictionary_key = m->shares ? &m->page_key : NULL};
+    m->peer_moved = false; /* it connects to where the peer is now */
     m->relay = relay_start_source(&ends, &encoder, data_link_connect, &m->target_host, err);
     if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
         return -1;

@@ -250,15 +250,18 @@ void keeper_adopt(struct keeper *keeper, const struct domain *vm, int fd)
         log_warning(vm->name, "its RAM is not kept: %s", err->message);
         return;
     }
-    LOCK_SCOPE(&keeper->lock);
-    if (!may_keep(keeper, kept_ram_size(ram), 0)) {
-        kept_ram_put(ram);
-        return;
+    pthread_mutex_lock(&keeper->lock);
+    const bool keep = may_keep(keeper, kept_ram_size(ram), 0);
+    if (keep) {
+        struct kept *kept = list_add(keeper, vm, ram);
+        kept->left_ns = clock_now_ns();
+        log_kept(kept);
     }
-    struct kept *kept = list_add(keeper, vm, ram);
-    kept->left_ns = clock_now_ns();
-    log_kept(kept);
-    fd_event_signal(keeper->wake_fd);
+    pthread_mutex_unlock(&keeper->lock);
+    if (keep)
+        fd_event_signal(keeper->wake_fd);
+    else
+        kept_ram_put(ram); /* gives the memory back, which takes its time */
 }
 
 static struct kept **find_ram(struct keeper *keeper, const struct kept_ram *ram)

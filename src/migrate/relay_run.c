@@ -284,6 +284,15 @@ static void note_scarce(struct relay *relay)
     relay->status.scarce = true;
 }
 
+/* Every moment counts, and RAM at the other end may not be what was sent for much longer. */
+static int hurry(struct relay *relay, struct error **err)
+{
+    if (relay->hurries)
+        return 0;
+    relay->hurries = true;
+    return encoder_urgent(relay->encoder, true, err);
+}
+
 /* Source: what is due between two looks at QEMU. `waited`: QEMU had to, for the link's sake. */
 static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct error **err)
 {
@@ -300,11 +309,8 @@ static int tend_encoder(struct relay *relay, bool waited, bool quiet, struct err
     }
     if (relay->keeps)
         encoder_keep(relay->encoder);
-    if (relay->urgent && !relay->hurries) {
-        relay->hurries = true;
-        if (encoder_urgent(relay->encoder, true, err) < 0)
-            return -1;
-    }
+    if (relay->urgent && hurry(relay, err) < 0)
+        return -1;
     if (quiet && (!waited || relay->urgent) && encoder_partial(relay->encoder))
         return encoder_push(relay->encoder, err);
     return 0;
@@ -336,7 +342,7 @@ static int tell_memory(struct relay *relay, struct error **err)
 static int begin_spool(struct relay *relay, struct error **err)
 {
     size_t held;
-    if (encoder_flush(relay->encoder, err) < 0)
+    if (hurry(relay, err) < 0 || encoder_flush(relay->encoder, err) < 0)
         return -1;
     const uint8_t *bytes = encoder_held(relay->encoder, &held);
     if (emit_number(relay, RELAY_SPOOL, relay->qemu.taken - held, err) < 0 ||

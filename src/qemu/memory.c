@@ -285,3 +285,21 @@ bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, 
     }
     return process_vm_readv(map->pid, local, n, remote, n, 0) == (ssize_t)(n * MEMORY_PAGE_SIZE);
 }
+
+int memory_map_make(const struct memory_map *map, size_t chunk, struct error **err)
+{
+    uint8_t bytes[MEMORY_CHUNK_PAGES];
+    struct iovec remote[MEMORY_CHUNK_PAGES];
+    const uint64_t offset = chunk * MEMORY_CHUNK_SIZE;
+    const size_t pages = chunk_pages(map, chunk);
+    const struct iovec local = {.iov_base = bytes, .iov_len = pages};
+    for (size_t page = 0; page < pages; page++) {
+        const uint64_t at = map->address + offset + page * MEMORY_PAGE_SIZE;
+        remote[page] = (struct iovec){.iov_base = (void *)(uintptr_t)at, .iov_len = 1};
+    }
+    const ssize_t got = process_vm_readv(map->pid, &local, 1, remote, pages, 0);
+    return got == (ssize_t)pages
+               ? 0
+               : read_failed(map, offset + (got > 0 ? (uint64_t)got * MEMORY_PAGE_SIZE : 0),
+                             got < 0 ? errno : EFAULT, err);
+}

@@ -115,9 +115,11 @@ void memory_file_presence(int fd, uint64_t offset, size_t pages, bool present[ME
     const off_t begin = (off_t)offset, end = (off_t)(offset + pages * MEMORY_PAGE_SIZE);
     memset(present, 0, pages * sizeof(*present));
     /* Page by page: looking for the next hole may lead through the whole file. */
-    for (off_t at = begin; (at = lseek(fd, at, SEEK_DATA)) >= 0 && at < end;
-         at += (off_t)MEMORY_PAGE_SIZE)
+    off_t at = begin;
+    for (; (at = lseek(fd, at, SEEK_DATA)) >= 0 && at < end; at += (off_t)MEMORY_PAGE_SIZE)
         present[(uint64_t)(at - begin) / MEMORY_PAGE_SIZE] = true;
+    for (size_t page = 0; at < 0 && errno != ENXIO && page < pages; page++)
+        present[page] = true; /* nobody knows */
 }
 
 static bool read_all(int fd, uint8_t *to, size_t size, uint64_t offset)

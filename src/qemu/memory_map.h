@@ -37,6 +37,10 @@ bool memory_map_read_pages(const struct memory_map *map, const uint32_t *pages, 
 void memory_map_presence(const struct memory_map *map, size_t chunk,
                          bool present[MEMORY_CHUNK_PAGES]);
 
+/* Has the kernel make all pages of a chunk that the process has not got: mostly, its one page of
+ * zeros. */
+int memory_map_make(const struct memory_map *map, size_t chunk, struct error **err);
+
 /* Copies from `local` to `remote`, addresses in that process, with one call; `size` bytes in all.
  */
 int memory_map_write(const struct memory_map *map, const struct iovec *local, size_t n_local,

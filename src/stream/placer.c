@@ -38,8 +38,9 @@ struct placer {
     bool has_blocks; /* the list has been looked at */
     bool placed;     /* the latest record was placed: QEMU has not seen it */
     uint64_t latest; /* its page's address */
-    /* A bit for each page: it may hold something; and for each chunk: its bits are valid. */
-    uint8_t *touched, *looked;
+    /* A bit for each page: it may hold something; and for each chunk: its bits are valid; all its
+     * pages are there. */
+    uint8_t *touched, *looked, *made;
     const uint8_t *bytes_begin, *bytes_end; /* what is being fed */
     size_t n_local, n_remote, gathered;     /* bytes */
     struct iovec local[BATCH_PAGES], remote[BATCH_PAGES];
@@ -73,7 +74,8 @@ struct placer *placer_new(struct placer_ram *ram, struct placer_sink sink, struc
     placer->parser = ram_parser_new();
     placer->touched = calloc(chunks, MEMORY_CHUNK_PAGES / 8);
     placer->looked = calloc(chunks / 8 + 1, 1);
-    if (placer->parser && placer->touched && placer->looked)
+    placer->made = calloc(chunks / 8 + 1, 1);
+    if (placer->parser && placer->touched && placer->looked && placer->made)
         return placer;
     placer_free(placer);
     error_set(err, ERROR_SYSTEM, "out of memory");
@@ -88,6 +90,7 @@ void placer_free(struct placer *placer)
     ram_parser_free(placer->parser);
     free(placer->touched);
     free(placer->looked);
+    free(placer->made);
     free(placer);
 }
 
@@ -117,8 +120,8 @@ static void gather(struct placer *placer, uint64_t address, const uint8_t *page)
     uint8_t *to = (uint8_t *)(uintptr_t)(placer->ram.map->address + address);
     if (!placer->gathered)
         placer->n_local = placer->n_remote = 0;
-    struct iovec *before = placer->remote + placer->n_remote - 1;
-    if (placer->n_remote && (uint8_t *)before->iov_base + before->iov_len == to)
+    struct iovec *before = placer->n_remote ? placer->remote + placer->n_remote - 1 : NULL;
+    if (before && (uint8_t *)before->iov_base + before->iov_len == to)
         before->iov_len += RAM_PAGE_SIZE;
     else
         placer->remote[placer->n_remote++] =
@@ -147,12 +150,17 @@ static bool touch(struct placer *placer, uint64_t address, bool mark)
 }
 
 /* Post-copy takes a page that the process has not got for one that is still to come, and would wait
- * for it: so the kernel makes it, as QEMU's own look at it would. Mostly that is its one zero page.
+ * for it: so the kernel makes it, as QEMU's own look at it would, and its neighbours, which come
+ * next or are emptied again when post-copy begins.
  */
-static int make_present(const struct placer *placer, uint64_t address, struct error **err)
+static int make_present(struct placer *placer, uint64_t address, struct error **err)
 {
-    uint8_t byte;
-    return placer->ram.emptied ? memory_read(placer->ram.map, address, &byte, 1, err) : 0;
+    const size_t chunk = address / MEMORY_CHUNK_SIZE;
+    const uint8_t bit = (uint8_t)(1u << chunk % 8);
+    if (!placer->ram.emptied || (placer->made[chunk / 8] & bit))
+        return 0;
+    placer->made[chunk / 8] |= bit;
+    return memory_map_make(placer->ram.map, chunk, err);
 }
 
 static int place(struct placer *placer, const struct ram_token *token, struct error **err)

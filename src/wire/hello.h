@@ -11,7 +11,7 @@
 
 #include "wire/tls.h"
 
-#define WIRE_PROTOCOL_VERSION 1
+#define WIRE_PROTOCOL_VERSION 2
 
 enum hello_kind {
     HELLO_CONTROL = 1, /* Varlink calls follow (io.mudanza.Peer) */

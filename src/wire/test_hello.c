@@ -8,9 +8,9 @@
 #include "wire/hello.h"
 #include "wire/testing.h"
 
-/* docs/protocol.md: a data hello of version 1 for job 01 02 ... 10. */
+/* docs/protocol.md: a data hello of version 2 for job 01 02 ... 10. */
 static const uint8_t documented[64] = {'M', 'U', 'D', 'A', 'N', 'Z', 'A', '\n', 0,  0, 0,
-                                       1,   2,   0,   0,   0,   1,   2,   3,    4,  5, 6,
+                                       2,   2,   0,   0,   0,   1,   2,   3,    4,  5, 6,
                                        7,   8,   9,   10,  11,  12,  13,  14,   15, 16};
 
 struct server {
@@ -96,12 +96,12 @@ static void test_other_versions_are_named_on_both_ends(void **state)
     CLEANUP_ERROR struct error *server = server_answers(testing, later, answer);
     assert_int_equal(server->kind, ERROR_PEER);
     assert_non_null(strstr(server->message, "127.0.0.1:"));
-    assert_non_null(strstr(server->message, "agent speaks protocol 258, this one 1"));
+    assert_non_null(strstr(server->message, "agent speaks protocol 258, this one 2"));
     assert_non_null(server->hint);
     assert_memory_equal(answer, documented, 12); /* so that the other end can name us */
     CLEANUP_ERROR struct error *client = client_hears(testing, later);
     assert_int_equal(client->kind, ERROR_PEER);
-    assert_non_null(strstr(client->message, "agent speaks protocol 258, this one 1"));
+    assert_non_null(strstr(client->message, "agent speaks protocol 258, this one 2"));
 }
 
 static void test_hellos_with_wrong_bytes_are_refused(void **state)
