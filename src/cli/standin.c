@@ -170,7 +170,7 @@ static int get_agent(void *context, struct varlink_call *call, json_t **reply, s
     return done(reply, json_pack("{s:s, s:s, s:s, s:i, s:s, s:s, s:[{s:s, s:s, s:i, s:i}]}", "name",
                                  "alpha", "fingerprint",
                                  "SHA256:abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG", "version",
-                                 "0.1.0", "protocol", 1, "listen", "*:16517", "emulator",
+                                 "0.1.0", "protocol", 2, "listen", "*:16517", "emulator",
                                  "/usr/bin/qemu-system-x86_64", "kept_ram", "vm", "web", "uuid",
                                  "6a1f3b9e-5f0c-4c7e-9d0a-0c1b2a3d4e5f", "bytes", 162529280,
                                  "age_ms", 61500));

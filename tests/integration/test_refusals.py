@@ -383,7 +383,7 @@ class OtherVersion(RefusalCase):
         self.a.call("RemoveHost", name="B")
         self.a.call("AddHost", name="B", address=self.lab["C"].address, port=peer.port,
                     fingerprint=peer.fingerprint)
-        self.assert_refused(reason=["host B", "protocol 99", "this one 1"],
+        self.assert_refused(reason=["host B", "protocol 99", "this one 2"],
                             hint="same version of mudanzad")
         self.a.call("RemoveHost", name="B")
         self.lab.pair(self.a, self.b)

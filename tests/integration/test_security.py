@@ -44,7 +44,7 @@ def keyless():
 
 def hello(kind=1):
     """The first 64 bytes of a client, as docs/protocol.md has them."""
-    return b"MUDANZA\n" + (1).to_bytes(4, "big") + bytes([kind]) + bytes(51)
+    return b"MUDANZA\n" + (2).to_bytes(4, "big") + bytes([kind]) + bytes(51)
 
 
 class Strangers(MoveCase):
