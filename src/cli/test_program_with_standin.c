@@ -73,7 +73,7 @@ static void test_commands_say_what_they_did(void **state)
          "Fingerprint  SHA256:abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG\n"
          "Listens on   *:16517\n"
          "Version      0.1.0\n"
-         "Protocol     1\n"
+         "Protocol     2\n"
          "QEMU         /usr/bin/qemu-system-x86_64 (does not start)\n"
          "Kept RAM     155.0 MiB of web, which left 61 s ago\n"},
         {{"id"}, "SHA256:abcdefghijklmnopqrstuvwxyz0123456789ABCDEFG\n"},
