@@ -384,16 +384,22 @@ static void *write_back(void *argument)
     return NULL;
 }
 
-static void test_no_byte_is_lost_when_relays_die_in_post_copy(void **state)
+/* Some bytes before the commit point have arrived, and what comes now is spooled. */
+static void switch_to_post_copy(struct scene *scene)
 {
-    struct scene *scene = *state;
     CLEANUP_ERROR struct error *err = NULL;
     char some[sizeof(no_stream)];
-    pthread_t threads[4];
     assert_ok(fd_write_full(scene->source_qemu, no_stream, sizeof(no_stream), &err), err);
     relay_post_copy(scene->source);
     await(scene, scene->source, is_spooled);
     assert_ok(fd_read_full(scene->destination_qemu, some, sizeof(some), &err), err);
+}
+
+static void test_no_byte_is_lost_when_relays_die_in_post_copy(void **state)
+{
+    struct scene *scene = *state;
+    pthread_t threads[4];
+    switch_to_post_copy(scene);
     int source_qemu = duplicate(scene->source_qemu); /* write_stream closes the other */
     struct flow forth = {.fd = scene->destination_qemu, .size = STREAM_SIZE};
     struct flow back = {.fd = source_qemu, .size = STREAM_SIZE};
@@ -427,11 +433,8 @@ static void test_a_few_bytes_are_not_held_back(void **state)
 {
     struct scene *scene = *state;
     CLEANUP_ERROR struct error *err = NULL;
-    char some[sizeof(no_stream)];
-    assert_ok(fd_write_full(scene->source_qemu, no_stream, sizeof(no_stream), &err), err);
-    relay_post_copy(scene->source);
-    await(scene, scene->source, is_spooled);
-    assert_ok(fd_read_full(scene->destination_qemu, some, sizeof(some), &err), err);
+    char some[4];
+    switch_to_post_copy(scene);
     restart(scene);
     assert_ok(fd_write_full(scene->source_qemu, "Q", 1, &err), err);
     assert_ok(fd_read_full(scene->destination_qemu, some, 1, &err), err);
@@ -444,11 +447,7 @@ static void test_a_position_that_cannot_be_is_refused(void **state)
 {
     struct scene *scene = *state;
     CLEANUP_ERROR struct error *err = NULL;
-    char some[sizeof(no_stream)];
-    assert_ok(fd_write_full(scene->source_qemu, no_stream, sizeof(no_stream), &err), err);
-    relay_post_copy(scene->source);
-    await(scene, scene->source, is_spooled);
-    assert_ok(fd_read_full(scene->destination_qemu, some, sizeof(some), &err), err);
+    switch_to_post_copy(scene);
     relay_stop(STEAL(scene->source));
     struct relay_ends ends = ends_of(scene, &scene->source_held, scene->source_event);
     ends.goes_on = true;
