@@ -65,8 +65,8 @@ static int pong(void *context, struct error **err)
 /* RAM with nothing around it. */
 static uint8_t *make_ram(void)
 {
-    uint8_t *around =
-        mmap(NULL, RAM_SIZE + 2 * RAM_PAGE_SIZE, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    uint8_t *around = mmap(NULL, RAM_SIZE + (size_t)2 * RAM_PAGE_SIZE, PROT_NONE,
+                           MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
     check(around != MAP_FAILED);
     check(mprotect(around + RAM_PAGE_SIZE, RAM_SIZE, PROT_READ | PROT_WRITE) == 0);
     return around + RAM_PAGE_SIZE;
