@@ -173,6 +173,8 @@ class LeavesNothing(DemoCase):
     """Ends while the guest boots."""
 
     def test_interrupted(self):
+        # Who started us may ignore it (nohup), which the program would inherit, and keep to.
+        self.addCleanup(signal.signal, signal.SIGHUP, signal.signal(signal.SIGHUP, signal.SIG_DFL))
         for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
             with self.subTest(signal=number):
                 run = self.demo()
