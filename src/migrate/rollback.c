@@ -59,20 +59,22 @@ static bool disks_may_be_inactive(const struct migration *m)
 }
 
 /* `cont`, also when QEMU has yet to notice that its migration is over: it says so first, and lets
- * go of the guest a moment later. */
+ * go of the guest a moment later, perhaps between its refusal and our look at its status. */
 static int continue_guest(struct migration *m, struct error **err)
 {
     int64_t deadline_ns = clock_deadline_ns(CANCEL_MS);
-    for (;;) {
+    for (bool let_go = false;;) {
         CLEANUP_JSON json_t *state = NULL;
         struct error *why = NULL;
         if (qmp_execute(m->vm->qmp, "cont", NULL, NULL, &why) == 0)
             return 0;
-        if (clock_now_ns() >= deadline_ns ||
-            qmp_execute(m->vm->qmp, "query-status", NULL, &state, NULL) < 0 ||
-            strcmp(json_opt_string(state, "status", ""), "finish-migrate") != 0)
+        if (let_go || clock_now_ns() >= deadline_ns ||
+            qmp_execute(m->vm->qmp, "query-status", NULL, &state, NULL) < 0)
             return error_move(err, why);
         error_free(why);
+        let_go = strcmp(json_opt_string(state, "status", ""), "finish-migrate") != 0;
+        if (let_go)
+            continue;
         fd_wait(m->vm->changed_fd, POLLIN, -1, clock_deadline_ns(CONT_AGAIN_MS), NULL);
         fd_event_clear(m->vm->changed_fd);
     }
