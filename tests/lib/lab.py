@@ -17,6 +17,7 @@ import ctypes
 import itertools
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -34,8 +35,23 @@ import heartbeat  # noqa: E402 (the guests' folder is not a package)
 CLONE_NEWNET = 0x40000000
 RTMGRP_LINK = 1
 BRIDGE = ("type", "bridge", "stp_state", "0", "forward_delay", "0")
+ETH0 = ("dev", "eth0")
+TCP_V4 = ("match", "ip", "protocol", "6", "0xff")
+TCP_V6 = ("match", "ip6", "protocol", "6", "0xff")
+#: What a limited link passes at once, and for how long it keeps what comes faster.
+BURST = 512 << 10
+LATENCY_MS = 30
+UNLIMITED = 1_000_000_000_000
+QUEUE_MAX = 64 << 20
 _counter = itertools.count()
 _labs = []
+
+
+def bits_per_second(rate):
+    """The number that tc's "16mbit" stands for."""
+    units = {"kbit": 10**3, "mbit": 10**6, "gbit": 10**9}
+    number, unit = re.fullmatch("([0-9]+)([kmg]bit)", rate).groups()
+    return int(number) * units[unit]
 
 
 class Host:
@@ -73,6 +89,7 @@ class Host:
         with self.inside(lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, 0)) as changes:
             changes.bind((0, RTMGRP_LINK))
             changes.settimeout(30)
+            self.run("tc", "qdisc", "add", *ETH0, "root", "handle", "1:", "htb")
             sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "up")
             sandbox.ip("-n", self.namespace, "link", "set", "eth0", "up")
             while not self._up("eth0"):
@@ -152,13 +169,24 @@ class Host:
         return listener
 
     def limit(self, rate):
-        """Limits what this host sends ("1gbit"); None takes the limit away."""
-        if rate is None:
-            self.run("tc", "qdisc", "del", "dev", "eth0", "root", check=False,
-                     stderr=subprocess.DEVNULL)
-        else:
-            self.run("tc", "qdisc", "replace", "dev", "eth0", "root", "tbf", "rate", rate,
-                     "burst", "512kb", "latency", "30ms")
+        """Limits what this host sends ("1gbit"); None takes the limit away.
+
+        Datagrams have no limit: they are the guests' heartbeats, and would share the fate of a full
+        queue. Nothing is lost when a limit changes, either: the link keeps its queueing discipline,
+        and only a class in it changes.
+        """
+        bits = UNLIMITED if rate is None else bits_per_second(rate)
+        waiting = BURST + bits * LATENCY_MS // 8000
+        for words in (("class", "replace", *ETH0, "parent", "1:", "classid", "1:1", "htb",
+                       "rate", f"{bits}bit", "burst", str(BURST), "cburst", str(BURST),
+                       "quantum", "65536"),
+                      ("qdisc", "replace", *ETH0, "parent", "1:1", "handle", "2:", "bfifo",
+                       "limit", str(min(waiting, QUEUE_MAX))),
+                      ("filter", "replace", *ETH0, "parent", "1:", "protocol", "ip", "prio", "1",
+                       "handle", "800::1", "u32", *TCP_V4, "flowid", "1:1"),
+                      ("filter", "replace", *ETH0, "parent", "1:", "protocol", "ipv6", "prio", "2",
+                       "handle", "801::1", "u32", *TCP_V6, "flowid", "1:1")):
+            self.run("tc", *words)
 
     def cut(self):
         """Cuts the host off without a sign: its link stays up, nothing passes."""
@@ -167,6 +195,15 @@ class Host:
     def heal(self):
         """Joins the host again."""
         sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "master", "sw")
+
+    def datagrams(self):
+        """The kernel's account of this host's datagrams: who lost one knows where to look."""
+        def read():
+            with open("/proc/thread-self/net/snmp", encoding="ascii") as file:
+                names, values = (line.split()[1:] for line in file if line.startswith("Udp:"))
+            return dict(zip(names, map(int, values)))
+
+        return self.inside(read)
 
     def pids(self):
         """The processes on this host."""
@@ -213,6 +250,7 @@ class Lab:
         self.directory.chmod(0o755)
         self.agents = []
         self.listeners = []
+        self.hosts = {}
         self.switch = f"{self.prefix}sw"
         self._reaper = subprocess.Popen(
             [sys.executable, sandbox.__file__, self.prefix, str(self.directory)],
@@ -268,6 +306,7 @@ class Lab:
         _labs.remove(self)
         complaints = []
         try:
+            self._keep_account()
             for listener in self.listeners:
                 listener.close()
             for agent in self.agents:
@@ -276,6 +315,13 @@ class Lab:
             sandbox.cleanup(self.prefix, self.directory)
             self._reaper.communicate(b"done")
         return complaints
+
+    def _keep_account(self):
+        """For whoever looks into a test that failed because of a datagram."""
+        logs = os.environ.get("MUDANZA_TEST_LOGS")
+        if logs:
+            account = {host.name: host.datagrams() for host in self.hosts.values()}
+            Path(logs, "datagrams.json").write_text(json.dumps(account), encoding="utf-8")
 
 
 def _close_all():
