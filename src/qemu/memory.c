@@ -22,9 +22,8 @@
 #include "base/file.h"
 #include "base/text.h"
 #include "qemu/memory_file.h"
+#include "qemu/process_maps.h"
 
-#define MAPS_MAX     ((size_t)16 * 1024 * 1024)
-#define RAM_BLOCK    "pc.ram"
 #define PAGE_PRESENT (UINT64_C(1) << 63)
 #define PAGE_SWAPPED (UINT64_C(1) << 62)
 
@@ -32,9 +31,9 @@
 static int parse_host_address(const char *said, uint64_t *address, struct error **err)
 {
     const char *is = strstr(said, ") is 0x");
-    if (!is || !strstr(said, "(" RAM_BLOCK ")"))
+    if (!is || !strstr(said, "(" MEMORY_BLOCK ")"))
         return error_set(err, ERROR_CORRUPT, "gpa2hva: guest address 0 is not in %s: %.100s",
-                         RAM_BLOCK, said);
+                         MEMORY_BLOCK, said);
     errno = 0;
     *address = strtoull(is + strlen(") is "), NULL, 16);
     if (errno || *address == 0)
@@ -42,42 +41,20 @@ static int parse_host_address(const char *said, uint64_t *address, struct error 
     return 0;
 }
 
-/* One line of /proc/PID/maps: "start-end perms offset device inode path". */
-static bool parse_mapping(const char *line, uint64_t *start, uint64_t *end, bool *readable,
-                          bool *anonymous)
-{
-    char *at;
-    *start = strtoull(line, &at, 16);
-    if (*at != '-')
-        return false;
-    *end = strtoull(at + 1, &at, 16);
-    if (*at != ' ' || strnlen(at, 6) < 6)
-        return false;
-    const char *permissions = at + 1;
-    *readable = permissions[0] == 'r' && permissions[1] == 'w';
-    for (int field = 0; at && field < 3; field++) /* permissions, offset, device */
-        at = strchr(at + 1, ' ');
-    *anonymous = permissions[3] == 'p' && at && strtoull(at, NULL, 10) == 0;
-    return at != NULL;
-}
-
 int memory_map_check(const char *maps, uint64_t start, uint64_t end, bool *anonymous)
 {
     uint64_t covered = start;
     *anonymous = true;
-    for (const char *line = maps; line && *line && covered < end;) {
-        uint64_t from, to;
-        bool readable, private;
-        if (!parse_mapping(line, &from, &to, &readable, &private))
+    for (const char *line = *maps ? maps : NULL; line && covered < end;) {
+        struct process_mapping mapping;
+        if (!process_maps_next(&line, &mapping))
             return -1;
-        if (from <= covered && covered < to) {
-            if (!readable)
-                return -1;
-            *anonymous = *anonymous && private;
-            covered = to;
-        }
-        line = strchr(line, '\n');
-        line = line ? line + 1 : NULL;
+        if (mapping.start > covered || covered >= mapping.end)
+            continue;
+        if (!mapping.writable)
+            return -1;
+        *anonymous = *anonymous && !mapping.shared && mapping.inode == 0;
+        covered = mapping.end;
     }
     return covered >= end ? 0 : -1;
 }
@@ -96,9 +73,7 @@ static void find_file(struct memory_map *map)
 
 static int check_mapping(struct memory_map *map, struct error **err)
 {
-    char path[64];
-    snprintf(path, sizeof(path), "/proc/%d/maps", (int)map->pid);
-    CLEANUP_FREE char *maps = file_read(path, MAPS_MAX, NULL, err);
+    CLEANUP_FREE char *maps = process_maps_read(map->pid, err);
     if (!maps)
         return -1;
     bool anonymous;
@@ -108,6 +83,7 @@ static int check_mapping(struct memory_map *map, struct error **err)
                          "process %d has not all %" PRIu64 " bytes of RAM mapped at 0x%" PRIx64,
                          (int)map->pid, map->size, map->address);
     if (anonymous) {
+        char path[64];
         snprintf(path, sizeof(path), "/proc/%d/pagemap", (int)map->pid);
         map->pagemap_fd = open(path, O_RDONLY | O_CLOEXEC); /* only saves time: may fail */
     } else {
@@ -222,23 +198,17 @@ static void chunk_presence(const struct memory_map *map, uint64_t offset, size_t
         present[page] = !known || (entries[page] & (PAGE_PRESENT | PAGE_SWAPPED)) != 0;
 }
 
-static size_t chunk_pages(const struct memory_map *map, size_t chunk)
-{
-    const uint64_t left = map->size - chunk * MEMORY_CHUNK_SIZE;
-    return (left < MEMORY_CHUNK_SIZE ? left : MEMORY_CHUNK_SIZE) / MEMORY_PAGE_SIZE;
-}
-
 void memory_map_presence(const struct memory_map *map, size_t chunk,
                          bool present[MEMORY_CHUNK_PAGES])
 {
-    chunk_presence(map, chunk * MEMORY_CHUNK_SIZE, chunk_pages(map, chunk), present);
+    chunk_presence(map, chunk * MEMORY_CHUNK_SIZE, memory_chunk_pages(map->size, chunk), present);
 }
 
 int memory_map_read_chunk(const struct memory_map *map, size_t chunk, uint8_t *buffer,
                           bool present[MEMORY_CHUNK_PAGES], size_t *n, struct error **err)
 {
     const uint64_t offset = chunk * MEMORY_CHUNK_SIZE;
-    const size_t pages = chunk_pages(map, chunk);
+    const size_t pages = memory_chunk_pages(map->size, chunk);
     *n = pages;
     if (map->in_file)
         return memory_file_read_chunk(map->file_fd, map->size, chunk, buffer, present, n, err);
@@ -291,7 +261,7 @@ int memory_map_make(const struct memory_map *map, size_t chunk, struct error **e
     uint8_t bytes[MEMORY_CHUNK_PAGES];
     struct iovec remote[MEMORY_CHUNK_PAGES];
     const uint64_t offset = chunk * MEMORY_CHUNK_SIZE;
-    const size_t pages = chunk_pages(map, chunk);
+    const size_t pages = memory_chunk_pages(map->size, chunk);
     const struct iovec local = {.iov_base = bytes, .iov_len = pages};
     for (size_t page = 0; page < pages; page++) {
         const uint64_t at = map->address + offset + page * MEMORY_PAGE_SIZE;

@@ -17,6 +17,9 @@
 #include "qemu/process.h"
 #include "qemu/qmp.h"
 
+/* QEMU's name for the machine's main RAM. */
+#define MEMORY_BLOCK "pc.ram"
+
 #define MEMORY_PAGE_SIZE         ((uint64_t)4096)
 #define MEMORY_CHUNK_SIZE        ((uint64_t)1048576)
 #define MEMORY_KEY_SIZE          16

@@ -7,60 +7,31 @@
 #include <linux/magic.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/sysmacros.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
-#include "base/file.h"
 #include "base/text.h"
 #include "qemu/process_fds.h"
+#include "qemu/process_maps.h"
 
 /* QEMU's name for the files of all its memory-backend-memfd objects; the agent makes one. */
 #define LINK_BEGIN "/memfd:memory-backend-memfd"
-#define MAPS_MAX   ((size_t)16 * 1024 * 1024)
 
 /* --- finding it --- */
-
-struct mapping {
-    uint64_t start, end, offset, inode;
-    dev_t device;
-    bool shared; /* and writable */
-};
-
-/* One line of /proc/PID/maps: "start-end perms offset major:minor inode path". */
-static bool parse_line(const char *line, struct mapping *m)
-{
-    char *at;
-    m->start = strtoull(line, &at, 16);
-    if (*at != '-')
-        return false;
-    m->end = strtoull(at + 1, &at, 16);
-    if (*at != ' ' || strnlen(at, 6) < 6)
-        return false;
-    m->shared = strncmp(at + 1, "rw-s", 4) == 0;
-    m->offset = strtoull(at + 5, &at, 16);
-    const unsigned long major = strtoul(at, &at, 16);
-    if (*at != ':')
-        return false;
-    m->device = makedev((unsigned)major, (unsigned)strtoul(at + 1, &at, 16));
-    m->inode = strtoull(at, &at, 10);
-    return true;
-}
 
 uint64_t memory_file_address(const char *maps, const struct stat *file, uint64_t bytes)
 {
     uint64_t address = 0, covered = 0;
-    for (const char *line = maps; line && *line && covered < bytes;) {
-        struct mapping m;
-        if (!parse_line(line, &m))
+    for (const char *line = *maps ? maps : NULL; line && covered < bytes;) {
+        struct process_mapping m;
+        if (!process_maps_next(&line, &m))
             return 0;
-        if (m.inode == file->st_ino && m.device == file->st_dev && m.shared &&
-            m.offset == covered && (covered == 0 || m.start == address + covered)) {
+        if (m.inode == file->st_ino && m.device == file->st_dev && m.shared && m.writable &&
+            !m.executable && m.offset == covered &&
+            (covered == 0 || m.start == address + covered)) {
             address = m.start - covered;
             covered += m.end - m.start;
         }
-        line = strchr(line, '\n');
-        line = line ? line + 1 : NULL;
     }
     return covered >= bytes ? address : 0;
 }
@@ -97,8 +68,7 @@ static int search(struct process_fds *fds, const char *maps, uint64_t bytes, uin
 int memory_file_find(pid_t pid, int pidfd, uint64_t bytes, uint64_t *address, struct error **err)
 {
     struct process_fds fds;
-    CLEANUP_FREE char *path = text_format("/proc/%d/maps", (int)pid);
-    CLEANUP_FREE char *maps = file_read(path, MAPS_MAX, NULL, err);
+    CLEANUP_FREE char *maps = process_maps_read(pid, err);
     if (!maps || process_fds_open(pid, pidfd, &fds, err) < 0)
         return -1;
     int fd = search(&fds, maps, bytes, address);
@@ -138,8 +108,8 @@ static bool read_all(int fd, uint8_t *to, size_t size, uint64_t offset)
 int memory_file_read_chunk(int fd, uint64_t size, size_t chunk, uint8_t *buffer,
                            bool present[MEMORY_CHUNK_PAGES], size_t *n, struct error **err)
 {
-    const uint64_t offset = chunk * MEMORY_CHUNK_SIZE, left = size - offset;
-    const size_t pages = (left < MEMORY_CHUNK_SIZE ? left : MEMORY_CHUNK_SIZE) / MEMORY_PAGE_SIZE;
+    const uint64_t offset = chunk * MEMORY_CHUNK_SIZE;
+    const size_t pages = memory_chunk_pages(size, chunk);
     *n = pages;
     memory_file_presence(fd, offset, pages, present);
     for (size_t page = 0, run; page < pages; page += run) {

@@ -10,6 +10,13 @@
 
 #define MEMORY_CHUNK_PAGES 256 /* MEMORY_CHUNK_SIZE / MEMORY_PAGE_SIZE */
 
+/* Pages of a chunk of RAM of `size` bytes: the last one may have fewer. */
+static inline size_t memory_chunk_pages(uint64_t size, size_t chunk)
+{
+    const uint64_t left = size - chunk * MEMORY_CHUNK_SIZE;
+    return (left < MEMORY_CHUNK_SIZE ? left : MEMORY_CHUNK_SIZE) / MEMORY_PAGE_SIZE;
+}
+
 struct memory_map {
     pid_t pid;
     uint64_t address; /* of the first byte of RAM, in that process */

@@ -443,6 +443,12 @@ static int process_gone(const struct process_id *id, struct error **err)
     return error_set(err, ERROR_NOT_FOUND, "process %d is gone", (int)id->pid);
 }
 
+bool process_is_alive(int pidfd)
+{
+    struct pollfd ended = {.fd = pidfd, .events = POLLIN};
+    return poll(&ended, 1, 0) == 0;
+}
+
 int process_open(const struct process_id *id, struct error **err)
 {
     CLEANUP_CLOSE int fd = pidfd_open(id->pid, 0);
@@ -453,10 +459,9 @@ int process_open(const struct process_id *id, struct error **err)
     /* Opened first, compared then: the number cannot change hands in between. */
     char path[64];
     uint64_t start_time;
-    struct pollfd ended = {.fd = fd, .events = POLLIN};
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)id->pid);
     if (!read_start_time(path, &start_time) || start_time != id->start_time ||
-        poll(&ended, 1, 0) != 0)
+        !process_is_alive(fd))
         return process_gone(id, err);
     return STEAL_FD(fd);
 }

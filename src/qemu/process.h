@@ -38,6 +38,9 @@ int process_start(const struct process_start *start, struct process_id *id, stru
  * readable in poll(2) once the process ends. */
 int process_open(const struct process_id *id, struct error **err);
 
+/* Has the process behind a pidfd not ended yet? */
+bool process_is_alive(int pidfd);
+
 /* SIGTERM, then SIGKILL after `grace_ms`; returns when it is gone. A process that is gone is fine.
  */
 int process_end(const struct process_id *id, int64_t grace_ms, struct error **err);

@@ -20,9 +20,6 @@
 #include "base/error.h"
 #include "stream/ram_record.h"
 
-/* The block that is main RAM. */
-#define COPIES_BLOCK "pc.ram"
-
 #define COPIES_DIGEST_SIZE 32
 
 /* The digest of some pages, in order; starts with all zero. */

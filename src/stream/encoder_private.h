@@ -46,7 +46,7 @@ struct encoder {
     struct page_filter *filter;
     struct copies *copies;       /* NULL: none may be sent */
     struct copies_digest digest; /* of those in the open window */
-    uint32_t main_block;         /* COPIES_BLOCK's index, once it is known; else NO_BLOCK */
+    uint32_t main_block;         /* MEMORY_BLOCK's index, once it is known; else NO_BLOCK */
     uint64_t hashed, passed;     /* pages: asked the filter about, and let pass by it */
     bool urgent;
     bool keeps; /* pages go into slots */

@@ -9,6 +9,7 @@
  */
 #include <string.h>
 
+#include "qemu/memory.h"
 #include "stream/delta.h"
 #include "stream/encoder_private.h"
 #include "stream/fast_hash.h"
@@ -298,7 +299,7 @@ static bool take_record(struct encoder *encoder, const struct ram_token *token)
 static void pass_main_ram(struct encoder *encoder, const struct ram_token *token)
 {
     if (encoder->main_block == NO_BLOCK && token->named &&
-        strcmp(ram_parser_block(encoder->parser, token->block)->name, COPIES_BLOCK) == 0)
+        strcmp(ram_parser_block(encoder->parser, token->block)->name, MEMORY_BLOCK) == 0)
         encoder->main_block = token->block;
     if (token->block == encoder->main_block)
         copies_pass(encoder->copies, token->address);

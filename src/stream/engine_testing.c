@@ -26,57 +26,57 @@ void made_free(struct made_stream *made)
     *made = (struct made_stream){0};
 }
 
-static void put8(struct made_stream *made, uint8_t value)
+void made_put8(struct made_stream *made, uint8_t value)
 {
     made_put(made, &value, 1);
 }
 
-static void put32(struct made_stream *made, uint32_t value)
+void made_put32(struct made_stream *made, uint32_t value)
 {
     uint8_t bytes[4];
     bytes_put32(bytes, value);
     made_put(made, bytes, sizeof(bytes));
 }
 
-static void put64(struct made_stream *made, uint64_t value)
+void made_put64(struct made_stream *made, uint64_t value)
 {
     uint8_t bytes[8];
     bytes_put64(bytes, value);
     made_put(made, bytes, sizeof(bytes));
 }
 
-static void put_name(struct made_stream *made, const char *name)
+void made_put_name(struct made_stream *made, const char *name)
 {
-    put8(made, (uint8_t)strlen(name));
+    made_put8(made, (uint8_t)strlen(name));
     made_put(made, name, strlen(name));
 }
 
 void made_begin(struct made_stream *made, uint64_t ram)
 {
-    put32(made, 0x5145564d);
-    put32(made, 3);
-    put8(made, 1);
-    put32(made, 2);
-    put_name(made, "ram");
-    put32(made, 0);
-    put32(made, 4);
-    put64(made, ram | RAM_RECORD_MEM_SIZE);
-    put_name(made, "pc.ram");
-    put64(made, ram);
+    made_put32(made, 0x5145564d);
+    made_put32(made, 3);
+    made_put8(made, 1);
+    made_put32(made, 2);
+    made_put_name(made, "ram");
+    made_put32(made, 0);
+    made_put32(made, 4);
+    made_put64(made, ram | RAM_RECORD_MEM_SIZE);
+    made_put_name(made, "pc.ram");
+    made_put64(made, ram);
     made_part_end(made);
 }
 
 void made_part(struct made_stream *made)
 {
-    put8(made, 2);
-    put32(made, 2);
+    made_put8(made, 2);
+    made_put32(made, 2);
 }
 
 void made_part_end(struct made_stream *made)
 {
-    put64(made, RAM_RECORD_EOS);
-    put8(made, 0x7e);
-    put32(made, 2);
+    made_put64(made, RAM_RECORD_EOS);
+    made_put8(made, 0x7e);
+    made_put32(made, 2);
 }
 
 void made_page(struct made_stream *made, uint64_t address, const char *name, const uint8_t *page)
@@ -87,16 +87,16 @@ void made_page(struct made_stream *made, uint64_t address, const char *name, con
     if (page)
         made_put(made, page, RAM_PAGE_SIZE);
     else
-        put8(made, 0);
+        made_put8(made, 0);
 }
 
 void made_device(struct made_stream *made, const void *bytes, size_t size)
 {
-    put8(made, 4);
-    put32(made, 9);
-    put_name(made, "device");
-    put32(made, 0);
-    put32(made, 1);
+    made_put8(made, 4);
+    made_put32(made, 9);
+    made_put_name(made, "device");
+    made_put32(made, 0);
+    made_put32(made, 1);
     made_put(made, bytes, size);
 }
 

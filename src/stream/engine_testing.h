@@ -16,6 +16,10 @@ struct made_stream {
 };
 
 void made_put(struct made_stream *made, const void *bytes, size_t size);
+void made_put8(struct made_stream *made, uint8_t value);
+void made_put32(struct made_stream *made, uint32_t value); /* big-endian */
+void made_put64(struct made_stream *made, uint64_t value);
+void made_put_name(struct made_stream *made, const char *name); /* length, name */
 void made_free(struct made_stream *made);
 /* Header, and the list of one block "pc.ram" of so many bytes. */
 void made_begin(struct made_stream *made, uint64_t ram);

@@ -8,7 +8,6 @@
  */
 #include "stream/placer.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -18,7 +17,6 @@
 #include "qemu/memory_map.h"
 #include "stream/ram_parser.h"
 
-#define RAM_BLOCK  "pc.ram"
 #define BLOCK_NONE UINT32_MAX
 /* Pages that are written at once; the kernel takes at most 1024 pieces. */
 #define BATCH_PAGES 512
@@ -96,19 +94,13 @@ void placer_free(struct placer *placer)
 
 /* --- into RAM --- */
 
-static bool is_alive(const struct placer *placer)
-{
-    struct pollfd ended = {.fd = placer->ram.pidfd, .events = POLLIN};
-    return poll(&ended, 1, 0) == 0;
-}
-
 static int put_gathered(struct placer *placer, struct error **err)
 {
     const size_t size = placer->gathered;
     if (!size)
         return 0;
     placer->gathered = 0;
-    if (!is_alive(placer))
+    if (!process_is_alive(placer->ram.pidfd))
         return error_set(err, ERROR_QEMU, "QEMU has ended");
     return memory_map_write(placer->ram.map, placer->local, placer->n_local, placer->remote,
                             placer->n_remote, size, err);
@@ -221,7 +213,7 @@ static int catch_up(struct placer *placer, struct error **err)
     bytes_put32(head + 1, section);
     bytes_put32(footer + 1, section);
     bytes_put64(end, RAM_RECORD_EOS);
-    const size_t size = ram_record_header(header, RAM_RECORD_PAGE, placer->latest, RAM_BLOCK);
+    const size_t size = ram_record_header(header, RAM_RECORD_PAGE, placer->latest, MEMORY_BLOCK);
     if (memory_read(placer->ram.map, placer->latest, page, sizeof(page), err) < 0)
         return -1;
     /* In a section, a record does; else it needs one of its own: before what follows, or behind the
@@ -267,7 +259,8 @@ static bool is_placed(struct placer *placer, const struct ram_token *token)
         placer->has_blocks = true;
         for (uint32_t i = 0; i < ram_parser_blocks(placer->parser); i++) {
             const struct ram_block *block = ram_parser_block(placer->parser, i);
-            if (strcmp(block->name, RAM_BLOCK) == 0 && block->size == memory_size(placer->ram.map))
+            if (strcmp(block->name, MEMORY_BLOCK) == 0 &&
+                block->size == memory_size(placer->ram.map))
                 placer->block = i;
         }
     }

@@ -8,7 +8,6 @@
  */
 #include "stream/ram_source.h"
 
-#include <poll.h>
 #include <stdlib.h>
 #include <unistd.h>
 
@@ -29,19 +28,14 @@ void ram_source_free(struct ram_source *source)
     free(source);
 }
 
-static bool is_alive(const struct process_ram *ram)
-{
-    struct pollfd ended = {.fd = ram->pidfd, .events = POLLIN};
-    return poll(&ended, 1, 0) == 0;
-}
-
 static int process_read_chunk(void *context, size_t chunk, uint8_t *buffer,
                               bool present[RAM_SOURCE_CHUNK_PAGES])
 {
     const struct process_ram *ram = context;
     size_t pages;
-    if (!is_alive(ram) ||
-        memory_map_read_chunk(ram->map, chunk, buffer, present, &pages, NULL) < 0 || !is_alive(ram))
+    if (!process_is_alive(ram->pidfd) ||
+        memory_map_read_chunk(ram->map, chunk, buffer, present, &pages, NULL) < 0 ||
+        !process_is_alive(ram->pidfd))
         return -1;
     for (; pages < RAM_SOURCE_CHUNK_PAGES; pages++)
         present[pages] = false;
@@ -51,7 +45,8 @@ static int process_read_chunk(void *context, size_t chunk, uint8_t *buffer,
 static bool process_read_pages(void *context, const uint32_t *pages, size_t n, uint8_t *const *to)
 {
     const struct process_ram *ram = context;
-    return is_alive(ram) && memory_map_read_pages(ram->map, pages, n, to) && is_alive(ram);
+    return process_is_alive(ram->pidfd) && memory_map_read_pages(ram->map, pages, n, to) &&
+           process_is_alive(ram->pidfd);
 }
 
 static void process_release(void *context)

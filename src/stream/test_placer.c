@@ -28,62 +28,37 @@
 
 /* --- streams --- */
 
-static void put8(struct made_stream *made, uint8_t value)
-{
-    made_put(made, &value, 1);
-}
-
-static void put32(struct made_stream *made, uint32_t value)
-{
-    uint8_t bytes[4];
-    bytes_put32(bytes, value);
-    made_put(made, bytes, sizeof(bytes));
-}
-
-static void put64(struct made_stream *made, uint64_t value)
-{
-    uint8_t bytes[8];
-    bytes_put64(bytes, value);
-    made_put(made, bytes, sizeof(bytes));
-}
-
-static void put_name(struct made_stream *made, const char *name)
-{
-    put8(made, (uint8_t)strlen(name));
-    made_put(made, name, strlen(name));
-}
-
 /* Header, a command, and the list of two blocks. */
 static void begin(struct made_stream *made, bool footer)
 {
-    put32(made, 0x5145564d);
-    put32(made, 3);
-    put8(made, 8); /* command 3, the advice that empties RAM, with two numbers */
-    put32(made, 0x00030010);
-    put64(made, 4096);
-    put64(made, 4096);
-    put8(made, 1);
-    put32(made, 2);
-    put_name(made, "ram");
-    put32(made, 0);
-    put32(made, 4);
-    put64(made, (RAM_BYTES + VGA_BYTES) | RAM_RECORD_MEM_SIZE);
-    put_name(made, "pc.ram");
-    put64(made, RAM_BYTES);
-    put_name(made, "vga");
-    put64(made, VGA_BYTES);
+    made_put32(made, 0x5145564d);
+    made_put32(made, 3);
+    made_put8(made, 8); /* command 3, the advice that empties RAM, with two numbers */
+    made_put32(made, 0x00030010);
+    made_put64(made, 4096);
+    made_put64(made, 4096);
+    made_put8(made, 1);
+    made_put32(made, 2);
+    made_put_name(made, "ram");
+    made_put32(made, 0);
+    made_put32(made, 4);
+    made_put64(made, (RAM_BYTES + VGA_BYTES) | RAM_RECORD_MEM_SIZE);
+    made_put_name(made, "pc.ram");
+    made_put64(made, RAM_BYTES);
+    made_put_name(made, "vga");
+    made_put64(made, VGA_BYTES);
     if (footer)
         made_part_end(made);
     else
-        put64(made, RAM_RECORD_EOS);
+        made_put64(made, RAM_RECORD_EOS);
 }
 
 /* A round: pages of both blocks, some of zeros, named only when the block changes. */
 static void put_round(struct made_stream *made, uint64_t *state, const char **block, uint8_t kind,
                       bool footer)
 {
-    put8(made, kind);
-    put32(made, 2);
+    made_put8(made, kind);
+    made_put32(made, 2);
     for (unsigned i = 0; i < 80; i++) {
         uint8_t page[RAM_PAGE_SIZE];
         const char *wanted = made_random(state) % 5 ? "pc.ram" : "vga";
@@ -98,7 +73,7 @@ static void put_round(struct made_stream *made, uint64_t *state, const char **bl
     if (footer)
         made_part_end(made);
     else
-        put64(made, RAM_RECORD_EOS);
+        made_put64(made, RAM_RECORD_EOS);
 }
 
 static struct made_stream make_stream(bool footer)
