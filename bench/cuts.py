@@ -111,6 +111,7 @@ def run(fresh, case, system, options):
     """One disturbed move on a fresh stage; a sample."""
     guest = fresh.moving[system]
     guest.resume()
+    guest.settle()
     disturbance = Disturbance(fresh.lab, guest, case)
     sample = guest.move(options, meanwhile=disturbance.meanwhile)
     disturbance.undo()

@@ -3,13 +3,16 @@
 
 Theory of operation. Mudanza and libvirt have their own guest each, of the same kind; between its
 turns a guest is suspended and costs nothing. In each round every contender has one move, in turn,
-from wherever the guest is to the other host, so that what changes on the machine changes for all. Who
-begins changes from round to round: a move takes over warm memory from the one before it, which on a
-virtual machine that gives free memory back to its host can be half of the move's time.
+from wherever the guest is to the other host, so that what changes on the machine changes for all.
+Who begins changes from round to round. Memory is warm: a virtual machine may have given what is
+free back to its host, and who gets it again first pays five times as much for a page. That can be
+most of a move's time, says nothing about who moves, and does not happen on hosts that are machines.
 Mudanza moves twice: plainly, as its peers do, and with --verify, which compares all RAM while the
 guest stands still and is listed apart, because comparing takes time that no peer spends.
 """
 
+import subprocess
+import sys
 import time
 
 from . import cases, meter
@@ -23,7 +26,21 @@ BOOT_S = 900
 LISTEN_S = 30     # after a move, until the guest is heard at its new place
 GIVEN_UP_MAX = 2  # a contender whose moves never end is not asked more often than this
 RETURN_S = 40     # a guest that moved less long ago comes back at once; older ones move once more
+#: Memory that is touched before a move: that of the guest, and of what a daemon may keep of it.
+WARM_GUESTS, WARM_MAX = 2, 4 << 30
+TOUCH = """
+import mmap, sys
+memory = mmap.mmap(-1, int(sys.argv[1]), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+memory.madvise(mmap.MADV_HUGEPAGE)
+pages = len(memory) // mmap.PAGESIZE
+memory[::mmap.PAGESIZE] = bytes([1]) * pages
+"""
 MUDANZA = {"mudanza": [], "mudanza-verify": ["--verify"]}
+
+
+def warm_memory(size):
+    """Has the machine have `size` bytes of free memory of which every page was used just now."""
+    subprocess.run([sys.executable, "-c", TOUCH, str(size)], check=True)
 
 
 def other(host):
@@ -59,7 +76,6 @@ class Moving:
 
     def resume(self):
         self.system.resume(self.at, self.name)
-        self.settle()
 
     def settle(self):
         """Returns when it has been running for a while."""
@@ -169,15 +185,16 @@ class Stage:
     def _turn(self, case, system, options):
         """One contender's move, with what must come before it."""
         guest = self.moving[system]
-        guest.resume()
         company = self.siblings[system] if case.shape == "sibling" else []
-        for sibling in company:
-            sibling.resume()
+        for resumed in [guest, *company]:
+            resumed.resume()
         if case.shape != "return":
             self.systems[system].forget(other(guest.at))
         elif system == "mudanza" and time.monotonic() - guest.moved > RETURN_S:
             guest.move([])  # libvirt keeps nothing: for it all moves are alike
-            guest.settle()
+        warm_memory(min(WARM_GUESTS * cases.GUESTS[guest.kind].memory, WARM_MAX))
+        for settled in [*company, guest]:
+            settled.settle()
         sample = guest.move(options)
         if bad := guest.wrong_memory():
             raise RuntimeError(f"{system}: the guest says {bad}")
