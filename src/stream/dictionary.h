@@ -3,9 +3,9 @@
  * The destination's RAM as a dictionary: finds a page by its hash in the RAM of VMs that run here,
  * or of one that ran here before.
  *
- * A thread of its own with low priority reads the sources in the order given, hashes every page
- * that is not zero, and enters it into a table of fixed size; page filters for the other side come
- * out as it goes on. The guests run meanwhile: an entry is a hint. A lookup copies the page first
+ * Threads of its own with low priority read the sources in the order given, hash every page that is
+ * not zero, and enter it into a table of fixed size; page filters for the other side come out as
+ * they go on. The guests run meanwhile: an entry is a hint. A lookup copies the page first
  * and then hashes the copy, so that a page that was written since, or a source that is gone, is a
  * miss and never a wrong page.
  */
@@ -17,7 +17,7 @@
 #include "stream/page_hash.h"
 #include "stream/ram_source.h"
 
-#define DICTIONARY_SOURCES_MAX 255
+#define DICTIONARY_SOURCES_MAX 255 /* DICTIONARY_TABLE_SOURCES_MAX */
 
 struct dictionary_options {
     size_t memory_limit;   /* of the table and what waits to be sent, bytes */
@@ -25,7 +25,7 @@ struct dictionary_options {
 };
 
 struct dictionary_counts {
-    uint64_t indexed; /* pages that can be looked up */
+    uint64_t indexed; /* pages that the filter's parts made so far name */
     uint64_t hits, misses;
     size_t memory;    /* bytes of the table */
     int64_t built_ns; /* how long building took, or takes so far */
@@ -34,11 +34,11 @@ struct dictionary_counts {
 
 struct dictionary;
 
-/* Starts the thread. Takes the `n` sources over (also on error); the array stays the caller's. */
+/* Starts the threads. Takes the `n` sources over (also on error); the array stays the caller's. */
 struct dictionary *dictionary_new(const struct dictionary_options *options,
                                   const struct page_hash_key *key,
                                   struct ram_source *const *sources, size_t n, struct error **err);
-/* Ends the thread and frees the sources. */
+/* Ends the threads and frees the sources. */
 void dictionary_free(struct dictionary *dictionary);
 
 /* An eventfd: readable once building is over, and from then on. */

@@ -115,14 +115,11 @@ struct other {
     unsigned parts;
 };
 
-/* Builds a dictionary of `n` guests and receives its filter to the end. */
-static struct other other_new(const struct dictionary_options *options, const struct guest *guests,
-                              size_t n)
+/* Builds a dictionary of `n` sources and receives its filter to the end. */
+static struct other other_of(const struct dictionary_options *options,
+                             struct ram_source *const *sources, size_t n)
 {
     CLEANUP_ERROR struct error *err = NULL;
-    struct ram_source *sources[4];
-    for (size_t i = 0; i < n; i++)
-        sources[i] = source_of(&guests[i]);
     struct other other = {.filter = page_filter_new(64 * MIB),
                           .hasher = page_hasher_new(&key, NULL)};
     other.dictionary = dictionary_new(options, &key, sources, n, &err);
@@ -139,6 +136,15 @@ static struct other other_new(const struct dictionary_options *options, const st
         }
     }
     return other;
+}
+
+static struct other other_new(const struct dictionary_options *options, const struct guest *guests,
+                              size_t n)
+{
+    struct ram_source *sources[4] = {0};
+    for (size_t i = 0; i < n; i++)
+        sources[i] = source_of(&guests[i]);
+    return other_of(options, sources, n);
 }
 
 static void other_free(struct other *other)
@@ -170,6 +176,50 @@ static size_t count_found(struct other *other, uint64_t first, size_t pages)
     return found;
 }
 
+/* --- RAM that is painted as it is read, large enough for several threads --- */
+
+struct canvas {
+    uint64_t first;
+    size_t gone_from; /* the chunk from which on it cannot be read */
+};
+
+static int canvas_read_chunk(void *context, size_t chunk, uint8_t *buffer,
+                             bool present[RAM_SOURCE_CHUNK_PAGES])
+{
+    const struct canvas *canvas = context;
+    if (chunk >= canvas->gone_from)
+        return -1;
+    for (size_t i = 0; i < RAM_SOURCE_CHUNK_PAGES; i++) {
+        const uint64_t number = number_of(canvas->first, chunk * RAM_SOURCE_CHUNK_PAGES + i);
+        present[i] = true;
+        paint(buffer + i * PAGE_SIZE_BYTES, number);
+    }
+    return 0;
+}
+
+static bool canvas_read_pages(void *context, const uint32_t *pages, size_t n, uint8_t *const *to)
+{
+    const struct canvas *canvas = context;
+    for (size_t i = 0; i < n; i++)
+        paint(to[i], number_of(canvas->first, pages[i]));
+    return true;
+}
+
+static void canvas_release(void *context)
+{
+    (void)context;
+}
+
+static struct ram_source *canvas_source(struct canvas *canvas, uint64_t pages)
+{
+    static const struct ram_source_ops ops = {.read_chunk = canvas_read_chunk,
+                                              .read_pages = canvas_read_pages,
+                                              .release = canvas_release};
+    struct ram_source *source = malloc(sizeof(*source));
+    *source = (struct ram_source){.ops = &ops, .context = canvas, .pages = pages};
+    return source;
+}
+
 /* --- tests --- */
 
 static void test_every_page_of_every_guest_is_found(void **state)
@@ -188,6 +238,40 @@ static void test_every_page_of_every_guest_is_found(void **state)
     other_free(&other);
     guest_end(&guests[0]);
     guest_end(&guests[1]);
+}
+
+/* The last quarter of the one is what the other begins with. */
+static void test_several_threads_enter_each_page_once(void **state)
+{
+    (void)state;
+    enum { MANY = 1 << 15, SHARED = MANY / 4 };
+    struct canvas canvases[] = {{.first = 4, .gone_from = SIZE_MAX},
+                                {.first = 4 + MANY - SHARED, .gone_from = SIZE_MAX}};
+    struct ram_source *sources[] = {canvas_source(&canvases[0], MANY),
+                                    canvas_source(&canvases[1], MANY)};
+    struct other other = other_of(&roomy, sources, 2);
+    const struct dictionary_counts counts = dictionary_counts(other.dictionary);
+    /* Of 49152 pages a few have the tag and place of one that is there. */
+    assert_in_range(counts.indexed, (2 * MANY - SHARED) / 4 * 3 - 8, (2 * MANY - SHARED) / 4 * 3);
+    const size_t found =
+        count_found(&other, 4, MANY) + count_found(&other, 4 + MANY, MANY - SHARED);
+    assert_in_range(found, counts.indexed, counts.indexed + 8);
+    other_free(&other);
+}
+
+static void test_a_source_that_goes_ends_nothing_else(void **state)
+{
+    (void)state;
+    enum { MANY = 1 << 15, READ = 10 * RAM_SOURCE_CHUNK_PAGES };
+    struct canvas canvases[] = {{.first = 4, .gone_from = 10},
+                                {.first = 4 + MANY, .gone_from = SIZE_MAX}};
+    struct ram_source *sources[] = {canvas_source(&canvases[0], MANY),
+                                    canvas_source(&canvases[1], MANY)};
+    struct other other = other_of(&roomy, sources, 2);
+    const struct dictionary_counts counts = dictionary_counts(other.dictionary);
+    assert_in_range(counts.indexed, MANY / 4 * 3 - 8, (MANY + READ) / 4 * 3);
+    assert_in_range(count_found(&other, 4 + MANY, MANY), MANY / 4 * 3 - 8, MANY / 4 * 3);
+    other_free(&other);
 }
 
 static void test_many_at_once_are_what_each_alone_is(void **state)
@@ -371,6 +455,8 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_page_of_every_guest_is_found),
+        cmocka_unit_test(test_several_threads_enter_each_page_once),
+        cmocka_unit_test(test_a_source_that_goes_ends_nothing_else),
         cmocka_unit_test(test_many_at_once_are_what_each_alone_is),
         cmocka_unit_test(test_what_guests_share_is_entered_once),
         cmocka_unit_test(test_a_page_that_changed_is_a_miss),
