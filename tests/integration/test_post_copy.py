@@ -201,8 +201,8 @@ class Kvm(Interrupted):
 
     slow = True
     emulator = paths.QEMU_7
-    options = {"accelerator": "kvm", "cmdline": "mem=2M rate=max check=256K heartbeat=20"}
-    slow_link = "2mbit"
+    options = {"accelerator": "kvm", "cmdline": "mem=1M rate=max check=256K heartbeat=20"}
+    slow_link = "1mbit"
     bandwidth = 256 << 10
     rounds = 1
 
