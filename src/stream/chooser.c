@@ -35,6 +35,10 @@
 #define GROWTH_MOST 1.05
 /* The same for a codec that was slower than it promised. */
 #define REACH_GROWTH 1.002
+/* And while the link is waited for with the present codec, one that sends less would be of use:
+ * what it reached while the processor had something else to do is forgotten within a second or two.
+ */
+#define REACH_GROWTH_WAITED 1.02
 /* Less than this share of its rate tells nothing about a link: nobody had more to send. */
 #define USED 0.25
 /* A peer that was busy for more than this is what was waited for. */
@@ -93,18 +97,31 @@ static bool little_is_left(const struct chooser *chooser)
     return chooser->pages && MOST_KNOWN * chooser->pages < chooser->known;
 }
 
+/* What a codec can make of the link as far as its own speed goes. */
+static double able(const struct chooser *chooser, enum stream_codec codec)
+{
+    return fmin(chooser->codecs[codec].speed * chooser->threads,
+                chooser->rate * chooser->codecs[codec].ratio);
+}
+
 /* The link took what came: so this is what the codec makes with all else that the processor has to
- * do. A codec that was not used meanwhile may have become better. */
+ * do. One look may have met a moment's pause. A codec that was not used meanwhile may have become
+ * better. */
 static void note_reached(struct chooser *chooser, double rate)
 {
     for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
         chooser->codecs[codec].reached *= REACH_GROWTH;
-    const double reached = rate * chooser->codecs[chooser->codec].ratio;
     double *value = &chooser->codecs[chooser->codec].reached;
     if (isinf(*value))
-        *value = reached;
-    else
-        blend(value, reached);
+        *value = able(chooser, chooser->codec);
+    blend(value, rate * chooser->codecs[chooser->codec].ratio);
+}
+
+static void forget_reached(struct chooser *chooser)
+{
+    for (enum stream_codec codec = 0; codec < STREAM_CODECS; codec++)
+        if (chooser->codecs[codec].ratio > chooser->codecs[chooser->codec].ratio)
+            chooser->codecs[codec].reached *= REACH_GROWTH_WAITED;
 }
 
 void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned peer_busy)
@@ -121,14 +138,13 @@ void chooser_link(struct chooser *chooser, double rate, bool waited, unsigned pe
         else
             chooser->rate = rate;
         chooser->scarce = true;
+        forget_reached(chooser);
     }
 }
 
 static double promise(const struct chooser *chooser, enum stream_codec codec)
 {
-    const double rate = chooser->rate * chooser->codecs[codec].ratio;
-    return fmin(fmin(chooser->codecs[codec].speed * chooser->threads, rate),
-                chooser->codecs[codec].reached);
+    return fmin(able(chooser, codec), chooser->codecs[codec].reached);
 }
 
 static enum stream_codec best(const struct chooser *chooser)

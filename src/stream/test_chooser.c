@@ -157,6 +157,43 @@ static void test_busy_processor(void **state)
     assert_int_equal(chosen[STREAM_CODEC_NONE], 0);
 }
 
+/* The processor has something else to do for a while, so that no codec fills the link: what they
+ * made of it then does not keep them from being tried once more. */
+static void test_a_while_passes(void **state)
+{
+    (void)state;
+    static const double busy[STREAM_CODECS] = {119e6, 40e6, 34e6};
+    struct chooser chooser;
+    unsigned looks = 0;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 119e6, true, 100);
+    for (unsigned i = 0; i < 100; i++) /* two seconds */ {
+        const enum stream_codec codec = chooser_again(&chooser);
+        chooser_link(&chooser, busy[codec], codec == STREAM_CODEC_NONE, 100);
+    }
+    while (looks < 1000 && chooser_again(&chooser) == STREAM_CODEC_NONE) {
+        chooser_link(&chooser, 119e6, true, 100);
+        looks++;
+    }
+    assert_in_range(looks, 0, 50);
+    for (unsigned i = 0; i < 100; i++) {
+        chooser_link(&chooser, 119e6, true, 100);
+        assert_int_not_equal(chooser_again(&chooser), STREAM_CODEC_NONE);
+    }
+}
+
+/* A single look may have met a pause. */
+static void test_one_look_says_little(void **state)
+{
+    (void)state;
+    struct chooser chooser;
+    chooser_init(&chooser, CHOOSER_AUTO, 1);
+    chooser_link(&chooser, 119e6, true, 100);
+    const enum stream_codec codec = chooser_again(&chooser);
+    chooser_link(&chooser, 31e6, false, 900);
+    assert_int_equal(chooser_again(&chooser), codec);
+}
+
 /* The network is not what is waited for; but what the destination does not know is so little that
  * compressing it well is, too. Nothing of that is left when the destination knows no more. */
 static void test_most_is_known(void **state)
@@ -202,6 +239,8 @@ int main(void)
         cmocka_unit_test(test_slow_at_first),
         cmocka_unit_test(test_idle_link),
         cmocka_unit_test(test_busy_processor),
+        cmocka_unit_test(test_a_while_passes),
+        cmocka_unit_test(test_one_look_says_little),
         cmocka_unit_test(test_most_is_known),
         cmocka_unit_test(test_wishes_are_followed),
     };
