@@ -117,7 +117,7 @@ struct dictionary *dictionary_new(const struct dictionary_options *options,
 {
     struct dictionary *d = calloc(1, sizeof(*d));
     struct ram_source **own = calloc(n + 1, sizeof(struct ram_source *));
-    if (!d || !own || n > DICTIONARY_SOURCES_MAX) {
+    if (!d || !own || n > DICTIONARY_TABLE_SOURCES_MAX) {
         free(d);
         free(own);
         for (size_t i = 0; i < n; i++)
@@ -194,7 +194,7 @@ struct dictionary_counts dictionary_counts(struct dictionary *d)
 {
     LOCK_SCOPE(&d->lock);
     return (struct dictionary_counts){
-        .indexed = d->indexed,
+        .indexed = atomic_load(&d->table.used),
         .hits = atomic_load(&d->hits),
         .misses = atomic_load(&d->misses),
         .memory = d->table.slots * sizeof(uint64_t),

@@ -17,15 +17,13 @@
 #include "stream/page_hash.h"
 #include "stream/ram_source.h"
 
-#define DICTIONARY_SOURCES_MAX 255 /* DICTIONARY_TABLE_SOURCES_MAX */
-
 struct dictionary_options {
     size_t memory_limit;   /* of the table and what waits to be sent, bytes */
     int64_t time_limit_ms; /* building ends after so long with what it has */
 };
 
 struct dictionary_counts {
-    uint64_t indexed; /* pages that the filter's parts made so far name */
+    uint64_t indexed; /* pages that can be looked up */
     uint64_t hits, misses;
     size_t memory;    /* bytes of the table */
     int64_t built_ns; /* how long building took, or takes so far */
@@ -34,7 +32,8 @@ struct dictionary_counts {
 
 struct dictionary;
 
-/* Starts the threads. Takes the `n` sources over (also on error); the array stays the caller's. */
+/* Starts the threads. Takes the `n` sources, at most 255, over (also on error); the array stays the
+ * caller's. */
 struct dictionary *dictionary_new(const struct dictionary_options *options,
                                   const struct page_hash_key *key,
                                   struct ram_source *const *sources, size_t n, struct error **err);

@@ -29,12 +29,11 @@
 
 /* --- parts of the filter --- */
 
-static void give_part(struct dictionary *d, struct dictionary_part *part, uint64_t pages)
+static void give_part(struct dictionary *d, struct dictionary_part *part)
 {
     pthread_mutex_lock(&d->lock);
     *d->last = part;
     d->last = &part->next;
-    d->indexed += pages;
     pthread_mutex_unlock(&d->lock);
     fd_event_signal(d->event_fd);
 }
@@ -50,7 +49,7 @@ static bool make_part(struct dictionary_builder *b, bool last)
         free(part);
         return false;
     }
-    give_part(b->dictionary, part, b->n_hashes);
+    give_part(b->dictionary, part);
     b->n_hashes = 0;
     return true;
 }

@@ -46,7 +46,6 @@ struct dictionary {
 
     pthread_mutex_t lock;
     struct dictionary_part *first, **last;
-    uint64_t indexed; /* pages of which the other side can know: their part is made */
     int64_t built_ns;
     bool complete;
 };

@@ -1,10 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """Pages that the destination has already need not travel; the RAM that is kept of VMs that left."""
 
-import contextlib
-import os
-
-from lib import guest, paths
+from lib import guest, paths, sandbox
 from lib.follow import Follow
 from lib.moving import MoveCase
 
@@ -22,12 +19,7 @@ def kept(agent):
 
 def files(agent, what):
     """How many files in memory of that name an agent has open."""
-    folder = f"/proc/{agent.process.pid}/fd"
-    count = 0
-    for name in os.listdir(folder):
-        with contextlib.suppress(FileNotFoundError):  # closed while we looked
-            count += what in os.readlink(f"{folder}/{name}")
-    return count
+    return sum(what in target for target in sandbox.open_files(agent.process.pid))
 
 
 def copies(agent):

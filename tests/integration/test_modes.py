@@ -3,7 +3,7 @@
 
 import itertools
 
-from lib import guest, paths
+from lib import guest, paths, sandbox
 from lib.moving import SMALL, MoveCase, definition, traces
 
 #: --persistent or not, --undefine-source or not.
@@ -229,12 +229,8 @@ class ChangedXml(ModeCase):
         self.assertNotIn(str(self.here), definition(self.b, "vm"))
         self.assertIn(str(self.here), definition(self.a, "vm"))
         pid = self.b.vm("vm")["pid"]
-        self.assertIn(str(self.there), self.open_files(pid))
-        self.assertNotIn(str(self.here), self.open_files(pid))
-
-    def open_files(self, pid):
-        return self.b.host.run("sh", "-c", f"readlink /proc/{pid}/fd/*", text=True,
-                               capture_output=True, check=False).stdout.split()
+        self.assertIn(str(self.there), sandbox.open_files(pid))
+        self.assertNotIn(str(self.here), sandbox.open_files(pid))
 
     def test_guest_hardware(self):
         before = traces(self.a), traces(self.b)

@@ -2,7 +2,6 @@
 """Agents that die and come back: VMs run on, and the agent knows again what is so."""
 
 import os
-import pathlib
 import select
 import signal
 import subprocess
@@ -168,15 +167,7 @@ class KilledInMove(RestartCase):
     def sockets(self, agent):
         """How many sockets QEMU has open; those of a move must not stay."""
         (pid,) = agent.qemus()
-        return sum(map(self.is_socket, pathlib.Path(f"/proc/{pid}/fd").iterdir()))
-
-    @staticmethod
-    def is_socket(entry):
-        """Whether a descriptor of a process is one; not if it is closed just then."""
-        try:
-            return os.readlink(entry).startswith("socket:")
-        except FileNotFoundError:
-            return False
+        return sum(target.startswith("socket:") for target in sandbox.open_files(pid))
 
     def test_source_in_copy(self):
         heart = self.start_long_move()

@@ -2,7 +2,6 @@
 """Who gets nothing, what cannot be read on the wire, and what QEMU and other users may not do."""
 
 import ctypes
-import os
 import re
 import socket
 import ssl
@@ -11,7 +10,7 @@ import subprocess
 import threading
 import time
 
-from lib import VarlinkError, guest, paths, wiretap
+from lib import VarlinkError, guest, paths, sandbox, wiretap
 from lib.agent import PORT
 from lib.follow import Follow
 from lib.guest import MIB
@@ -387,11 +386,7 @@ class Confinement(MoveCase):
         self.assertEqual((status["Seccomp"], status["NoNewPrivs"]), ("2", "1"))
         for name in "CapInh", "CapPrm", "CapEff", "CapAmb":
             self.assertEqual(int(status[name], 16), 0, name)
-        for fd in os.listdir(f"/proc/{pid}/fd"):
-            try:
-                target = os.readlink(f"/proc/{pid}/fd/{fd}")
-            except FileNotFoundError:
-                continue
+        for target in sandbox.open_files(pid):
             self.assertFalse(target.startswith(str(agent.state_directory))
                              and not target.endswith(".log"), target)
         return users.pop(), groups.pop()

@@ -8,6 +8,7 @@ found through their namespace, which they cannot leave: a QEMU that outlives its
 found as well.
 """
 
+import contextlib
 import os
 import select
 import shutil
@@ -42,6 +43,17 @@ def pids(namespace):
         return [int(word) for word in ip("netns", "pids", namespace).split()]
     except OSError:
         return []
+
+
+def open_files(pid):
+    """What each descriptor of a process stands for, as the kernel names it; without those that are
+    closed while we look."""
+    folder = f"/proc/{pid}/fd"
+    found = []
+    for name in os.listdir(folder):
+        with contextlib.suppress(FileNotFoundError):
+            found.append(os.readlink(f"{folder}/{name}"))
+    return found
 
 
 def wait_gone(pidfds, seconds):
