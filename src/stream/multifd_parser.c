@@ -32,8 +32,8 @@
 #define MULTIFD_NAME_AT       64
 #define MULTIFD_NAME_SIZE     256
 #define MULTIFD_LIST_AT       (MULTIFD_NAME_AT + MULTIFD_NAME_SIZE)
-#define MULTIFD_HEADER_SIZE   (MULTIFD_LIST_AT + 8 * MULTIFD_PAGES_MAX)
 #define MULTIFD_DEVICE_SIZE   276
+#define MULTIFD_KIND_SIZE     12 /* a packet's beginning, which tells what it is */
 
 #define MULTIFD_SYNC         0x01
 #define MULTIFD_COMPRESSION  0x3e /* how; 0 is not at all */
@@ -43,6 +43,7 @@
 enum multifd_state {
     STATE_GREETING,
     STATE_PACKET,
+    STATE_ZEROS,
     STATE_PAGES,
     STATE_OPAQUE,
 };
@@ -50,10 +51,13 @@ enum multifd_state {
 struct multifd_parser {
     enum multifd_state state;
     struct multifd_status status;
-    uint32_t pages; /* of the packet at hand */
-    uint32_t page;  /* the next of them */
+    uint32_t pages;  /* of the packet at hand */
+    uint32_t page;   /* the next of them */
+    uint32_t zeros;  /* of its zero pages, those still to come */
+    uint32_t behind; /* its list has so many bytes more behind them */
+    uint32_t packed; /* and then follow so many that are not pages as they are */
     uint32_t block;
-    uint8_t list[8 * MULTIFD_PAGES_MAX]; /* their addresses */
+    uint8_t list[8 * MULTIFD_PAGES_MAX]; /* the pages' addresses */
     struct ram_blocks blocks;
     struct splitter splitter;
     char reason[160];
@@ -111,12 +115,11 @@ static size_t parser_greeting(struct multifd_parser *parser, const uint8_t *byte
     return MULTIFD_GREETING_SIZE;
 }
 
-static size_t parser_device_state(struct multifd_parser *parser, const uint8_t *bytes, size_t size)
+static size_t parser_device_state(struct multifd_parser *parser, const uint8_t *bytes)
 {
-    if (size < MULTIFD_DEVICE_SIZE)
-        return MULTIFD_DEVICE_SIZE;
     parser->splitter.skip = bytes_get32(bytes + 272);
     parser->status.packets++;
+    parser->status.packed++;
     return MULTIFD_DEVICE_SIZE;
 }
 
@@ -140,50 +143,100 @@ static bool parser_take_block(struct multifd_parser *parser, const uint8_t *pack
     return ram_blocks_add(&parser->blocks, name, length, 0);
 }
 
-/* A packet's pages come one by one, unless QEMU compressed them. */
-static size_t parser_pages(struct multifd_parser *parser, const uint8_t *bytes, size_t size)
+/* Its zero pages have passed. */
+static void parser_end_list(struct multifd_parser *parser)
 {
-    uint32_t pages = bytes_get32(bytes + 16);
-    uint32_t zeros = bytes_get32(bytes + 32);
-    uint32_t follow = bytes_get32(bytes + 20);
-    if (pages > MULTIFD_PAGES_MAX || zeros > MULTIFD_PAGES_MAX - pages ||
-        bytes_get32(bytes + 12) > MULTIFD_PAGES_MAX)
-        return parser_unknown(parser, size, "a packet with too many pages, number",
-                              bytes_get64(bytes + 24));
-    if (pages > 0 && (bytes_get32(bytes + 8) & MULTIFD_COMPRESSION) != 0)
-        parser->splitter.skip = follow;
-    else if (pages > 0) {
-        if (follow != pages * RAM_PAGE_SIZE)
-            return parser_unknown(parser, size, "a packet whose pages are not plain, size", follow);
-        if (!parser_take_block(parser, bytes) ||
-            !parser_list_is_good(bytes + MULTIFD_LIST_AT, pages))
-            return parser_unknown(parser, size, "a packet with a broken list, number",
-                                  bytes_get64(bytes + 24));
-        memcpy(parser->list, bytes + MULTIFD_LIST_AT, sizeof(parser->list));
-        parser->pages = pages;
-        parser->page = 0;
-        parser->state = STATE_PAGES;
+    parser->splitter.skip = (uint64_t)parser->behind + parser->packed;
+    parser->state = parser->page < parser->pages ? STATE_PAGES : STATE_PACKET;
+}
+
+/* What a packet of pages says of them, `bytes` up to the end of the pages' part of the list; with
+ * reason, and false, when that cannot be. */
+static bool parser_take_pages(struct multifd_parser *parser, const uint8_t *bytes, size_t size)
+{
+    const uint32_t pages = bytes_get32(bytes + 16), follow = bytes_get32(bytes + 20);
+    const uint64_t number = bytes_get64(bytes + 24);
+    const bool packed = bytes_get32(bytes + 8) & MULTIFD_COMPRESSION;
+    parser->zeros = bytes_get32(bytes + 32);
+    if (pages && !packed && follow != pages * RAM_PAGE_SIZE) {
+        parser_unknown(parser, size, "a packet whose pages are not plain, size", follow);
+        return false;
     }
-    parser->status.zero_pages += zeros;
-    return MULTIFD_HEADER_SIZE;
+    if ((pages || parser->zeros) && !parser_take_block(parser, bytes)) {
+        parser_unknown(parser, size, "a packet with a broken block, number", number);
+        return false;
+    }
+    if (!parser_list_is_good(bytes + MULTIFD_LIST_AT, pages)) {
+        parser_unknown(parser, size, "a packet with a broken list, number", number);
+        return false;
+    }
+    memcpy(parser->list, bytes + MULTIFD_LIST_AT, (size_t)8 * pages);
+    parser->behind = 8 * (MULTIFD_PAGES_MAX - pages - parser->zeros);
+    parser->page = 0;
+    parser->pages = packed ? 0 : pages;
+    parser->packed = pages && packed ? follow : 0;
+    parser->status.packed += pages && packed;
+    return true;
+}
+
+/* How far a packet goes, as far as `size` bytes of it tell: to its pages' part of the list. */
+static size_t packet_head(const uint8_t *bytes, size_t size)
+{
+    if (size < MULTIFD_KIND_SIZE)
+        return MULTIFD_KIND_SIZE;
+    if (bytes_get32(bytes + 8) & MULTIFD_DEVICE_STATE)
+        return MULTIFD_DEVICE_SIZE;
+    if (size < MULTIFD_LIST_AT)
+        return MULTIFD_LIST_AT;
+    const uint32_t pages = bytes_get32(bytes + 16);
+    return MULTIFD_LIST_AT + (size_t)8 * (pages < MULTIFD_PAGES_MAX ? pages : MULTIFD_PAGES_MAX);
 }
 
 static size_t parser_packet(struct multifd_parser *parser, const uint8_t *bytes, size_t size)
 {
-    if (size < 12)
-        return 12;
-    uint32_t flags = bytes_get32(bytes + 8);
+    const size_t need = packet_head(bytes, size);
+    if (size < MULTIFD_KIND_SIZE)
+        return need;
+    const uint32_t flags = bytes_get32(bytes + 8);
     if (!parser_is_ours(bytes) || (flags & ~(uint32_t)MULTIFD_FLAGS) != 0)
         return parser_unknown(parser, size, "a packet with magic and version", bytes_get64(bytes));
+    if (size < MULTIFD_LIST_AT && size < need)
+        return need;
     if (flags & MULTIFD_DEVICE_STATE)
-        return parser_device_state(parser, bytes, size);
-    if (size < MULTIFD_HEADER_SIZE)
-        return MULTIFD_HEADER_SIZE;
-    size_t taken = parser_pages(parser, bytes, size);
+        return parser_device_state(parser, bytes);
+    const uint32_t pages = bytes_get32(bytes + 16), zeros = bytes_get32(bytes + 32);
+    if (pages > MULTIFD_PAGES_MAX || zeros > MULTIFD_PAGES_MAX - pages ||
+        bytes_get32(bytes + 12) > MULTIFD_PAGES_MAX)
+        return parser_unknown(parser, size, "a packet with too many pages, number",
+                              bytes_get64(bytes + 24));
+    if (size < need)
+        return need;
+    if (!parser_take_pages(parser, bytes, size))
+        return size;
     parser->status.packets++;
     if (flags & MULTIFD_SYNC)
         parser->status.syncs++;
-    return taken;
+    if (zeros)
+        parser->state = STATE_ZEROS;
+    else
+        parser_end_list(parser);
+    return need;
+}
+
+static size_t parser_zero(struct multifd_parser *parser, const uint8_t *bytes, size_t size,
+                          struct ram_token *token)
+{
+    if (size < 8)
+        return 8;
+    const uint64_t address = bytes_get64(bytes);
+    if (address % RAM_PAGE_SIZE != 0)
+        return parser_unknown(parser, size, "a zero page at address", address);
+    token->kind = RAM_ZERO;
+    token->block = parser->block;
+    token->address = address;
+    if (--parser->zeros == 0)
+        parser_end_list(parser);
+    return 8;
 }
 
 static size_t parser_page(struct multifd_parser *parser, const uint8_t *bytes, size_t size,
@@ -200,12 +253,40 @@ static size_t parser_page(struct multifd_parser *parser, const uint8_t *bytes, s
     return RAM_PAGE_SIZE;
 }
 
+bool multifd_parser_between(const struct multifd_parser *parser)
+{
+    return parser->state == STATE_PACKET && !parser->splitter.skip && !parser->splitter.held_size;
+}
+
+size_t multifd_parser_rest(const struct multifd_parser *parser)
+{
+    const size_t held = parser->splitter.held_size;
+    const size_t pages = (size_t)(parser->pages - parser->page) * RAM_PAGE_SIZE;
+    switch (parser->state) {
+    case STATE_GREETING:
+        return MULTIFD_GREETING_SIZE - held;
+    case STATE_PACKET:
+        if (parser->splitter.skip)
+            return (size_t)parser->splitter.skip;
+        return packet_head(parser->splitter.held, held) - held;
+    case STATE_ZEROS:
+        return (size_t)8 * parser->zeros + parser->behind + parser->packed + pages - held;
+    case STATE_PAGES:
+        return (size_t)parser->splitter.skip + pages - held;
+    case STATE_OPAQUE:
+        break;
+    }
+    return SIZE_MAX;
+}
+
 static size_t parser_item(void *context, const uint8_t *bytes, size_t size, struct ram_token *token)
 {
     struct multifd_parser *parser = context;
     switch (parser->state) {
     case STATE_PAGES:
         return parser_page(parser, bytes, size, token);
+    case STATE_ZEROS:
+        return parser_zero(parser, bytes, size, token);
     case STATE_PACKET:
         return parser_packet(parser, bytes, size);
     case STATE_GREETING:

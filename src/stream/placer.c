@@ -231,10 +231,10 @@ static int pass_bytes(struct placer *placer, const struct ram_token *token, stru
 {
     if (put_gathered(placer, err) < 0)
         return -1;
-    if (token->section && !placer->pinged && !ram_parser_is_opaque(placer->parser) &&
-        ping(placer, err) < 0)
+    if (token->mark == RAM_MARK_SECTION && !placer->pinged &&
+        !ram_parser_is_opaque(placer->parser) && ping(placer, err) < 0)
         return -1;
-    if (token->section && ram_parser_phase(placer->parser) == RAM_PHASE_UNKNOWN &&
+    if (token->mark == RAM_MARK_SECTION && ram_parser_phase(placer->parser) == RAM_PHASE_UNKNOWN &&
         catch_up(placer, err) < 0)
         return -1;
     return say(placer, token->bytes, token->size, err);

@@ -437,20 +437,24 @@ static size_t parser_record(struct ram_parser *parser, const uint8_t *bytes, siz
         parser->extra_next = false;
         return 8;
     }
-    if (flags == RAM_RECORD_EOS)
+    if (flags == RAM_RECORD_EOS) {
+        token->mark = RAM_MARK_END;
         parser->state = STATE_FOOTER;
-    else if (flags == RAM_RECORD_MEM_SIZE && !parser->has_list) {
+    } else if (flags == RAM_RECORD_MEM_SIZE && !parser->has_list) {
         parser->has_list = true;
         parser->ram_left = word - flags;
         parser->state = parser->ram_left > 0 ? STATE_BLOCKS : STATE_RECORD;
-    } else if (flags != RAM_RECORD_MULTIFD_FLUSH)
+    } else if (flags == RAM_RECORD_MULTIFD_FLUSH)
+        token->mark = RAM_MARK_FLUSH;
+    else
         return parser_unknown(parser, size, "a record with word", word);
     parser->extra_next = false;
     return 8;
 }
 
 /* Type, section's id. Old machine types have none. */
-static size_t parser_footer(struct ram_parser *parser, const uint8_t *bytes, size_t size)
+static size_t parser_footer(struct ram_parser *parser, const uint8_t *bytes, size_t size,
+                            struct ram_token *token)
 {
     if (bytes[0] != SECTION_FOOTER)
         return parser_section(parser, bytes, size);
@@ -460,6 +464,7 @@ static size_t parser_footer(struct ram_parser *parser, const uint8_t *bytes, siz
         return parser_unknown(parser, size, "a footer of section", bytes_get32(bytes + 1));
     parser->has_footer = true;
     parser->state = STATE_SECTION;
+    token->mark = RAM_MARK_FOOTER;
     return 5;
 }
 
@@ -480,7 +485,7 @@ static size_t parser_state_item(struct ram_parser *parser, const uint8_t *bytes,
     case STATE_SECTION:
         return parser_section(parser, bytes, size);
     case STATE_FOOTER:
-        return parser_footer(parser, bytes, size);
+        return parser_footer(parser, bytes, size, token);
     case STATE_BLOCKS:
         return parser_listed(parser, bytes, size);
     case STATE_OPAQUE:
@@ -497,7 +502,7 @@ static size_t parser_item(void *context, const uint8_t *bytes, size_t size, stru
     const size_t taken = parser_state_item(parser, bytes, size, token);
     if (parser->state != before && before != STATE_BLOCKS &&
         (parser->state == STATE_RECORD || parser->state == STATE_OPAQUE))
-        token->section = true;
+        token->mark = RAM_MARK_SECTION;
     return taken;
 }
 

@@ -16,14 +16,21 @@ enum ram_token_kind {
     RAM_ZERO,  /* a header that says that a page is full of one byte, then that byte */
 };
 
+/* What RAM_OTHER is the whole of, where that matters. */
+enum ram_mark {
+    RAM_MARK_NONE,
+    RAM_MARK_SECTION, /* the head of a section of RAM, or what is unknown */
+    RAM_MARK_FLUSH,   /* the record behind which QEMU waits for all multifd channels */
+    RAM_MARK_END,     /* a section's last record */
+    RAM_MARK_FOOTER,  /* a section's footer */
+};
+
 struct ram_token {
     enum ram_token_kind kind;
     const uint8_t *bytes; /* the whole token; valid during the callback */
     size_t size;
 
-    /* RAM_OTHER only: a section of RAM begins here, or what is unknown; nothing from before is with
-     * it. */
-    bool section;
+    enum ram_mark mark; /* RAM_OTHER only */
 
     /* RAM_PAGE and RAM_ZERO only. What stands before the page or byte is up to the parser. */
     uint32_t block;      /* index of the block in the parser's list */

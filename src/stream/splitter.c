@@ -60,7 +60,7 @@ int splitter_feed(struct splitter *splitter, splitter_item_fn *item, void *parse
             take = item(parser, at, left, &token);
         if (take > left)
             break;
-        if (token.kind != RAM_OTHER || token.section) {
+        if (token.kind != RAM_OTHER || token.mark) {
             token.bytes = at;
             token.size = take;
             if (splitter_pass(passing, at, emit, context, err) < 0 ||

@@ -11,7 +11,7 @@
  * handed out where it is, and one that was cut: its beginning is kept in `held`, filled up to what
  * is needed, never beyond the item. What is long and uninteresting is not an item: the function
  * puts its size into `skip`, and it passes without being looked at. Bytes of RAM_OTHER that lie
- * side by side go out as one token, but for those that are marked as a section.
+ * side by side go out as one token, but for those that are marked.
  */
 #ifndef STREAM_SPLITTER_H
 #define STREAM_SPLITTER_H

@@ -5,45 +5,10 @@
 #include "base/error.h"
 #include "stream/multifd_parser.h"
 
-#define ROOM 128
-
-static void put_greeting(struct made *made, uint8_t channel)
-{
-    put32(made, 0x11223344);
-    put32(made, 1);
-    put_fill(made, 0xab, 16);
-    put8(made, channel);
-    put_fill(made, 0, 39);
-}
-
-struct packet {
-    uint32_t flags, room, pages, zeros, follow;
-    uint64_t number;
-    const char *block;
-    uint64_t first; /* address of the first page, the others follow it */
-};
-
-static void put_packet(struct made *made, const struct packet *packet)
-{
-    put32(made, 0x11223344);
-    put32(made, 1);
-    put32(made, packet->flags);
-    put32(made, packet->room);
-    put32(made, packet->pages);
-    put32(made, packet->follow);
-    put64(made, packet->number);
-    put32(made, packet->zeros);
-    put_fill(made, 0, 28);
-    put(made, packet->block, strlen(packet->block));
-    put_fill(made, 0, 256 - strlen(packet->block));
-    for (uint64_t i = 0; i < ROOM; i++)
-        put64(made, i < packet->pages + packet->zeros ? packet->first + i * RAM_PAGE_SIZE : 0);
-}
-
 struct seen {
     uint8_t bytes[1 << 16];
     size_t size;
-    uint64_t pages, digest;
+    uint64_t pages, zeros, digest;
 };
 
 static int see(void *context, const struct ram_token *token, struct error **err)
@@ -56,8 +21,12 @@ static int see(void *context, const struct ram_token *token, struct error **err)
     seen->size += token->size;
     if (token->kind == RAM_OTHER)
         return 0;
-    assert_int_equal(token->kind, RAM_PAGE);
-    assert_int_equal(token->size, RAM_PAGE_SIZE);
+    assert_int_equal(token->size, token->kind == RAM_ZERO ? 8 : RAM_PAGE_SIZE);
+    if (token->kind == RAM_ZERO) {
+        seen->zeros++;
+        seen->digest = seen->digest * 31 + token->address + 1;
+        return 0;
+    }
     assert_ptr_equal(token->page, token->bytes);
     seen->pages++;
     seen->digest = seen->digest * 31 + token->block;
@@ -86,22 +55,23 @@ static void all_kinds(void **state)
 {
     (void)state;
     struct made made = {.size = 0};
-    put_greeting(&made, 3);
-    put_packet(&made, &(struct packet){.room = ROOM,
-                                       .pages = 2,
-                                       .zeros = 5,
-                                       .follow = 2 * RAM_PAGE_SIZE,
-                                       .block = "pc.ram",
-                                       .first = 0x7000});
+    put_multifd_greeting(&made, 3);
+    put_multifd_packet(&made, &(struct multifd_packet){.room = MULTIFD_ROOM,
+                                                       .pages = 2,
+                                                       .zeros = 5,
+                                                       .follow = 2 * RAM_PAGE_SIZE,
+                                                       .block = "pc.ram",
+                                                       .first = 0x7000});
     put_fill(&made, 1, RAM_PAGE_SIZE);
     put_fill(&made, 2, RAM_PAGE_SIZE);
-    put_packet(&made, &(struct packet){.flags = 1, .follow = 2 * RAM_PAGE_SIZE, .block = ""});
-    put_packet(&made, &(struct packet){.flags = 2 << 1, /* zstd */
-                                       .room = ROOM,
-                                       .pages = 100,
-                                       .follow = 77,
-                                       .number = 2,
-                                       .block = "vga"});
+    put_multifd_packet(
+        &made, &(struct multifd_packet){.flags = 1, .follow = 2 * RAM_PAGE_SIZE, .block = ""});
+    put_multifd_packet(&made, &(struct multifd_packet){.flags = 2 << 1, /* zstd */
+                                                       .room = MULTIFD_ROOM,
+                                                       .pages = 100,
+                                                       .follow = 77,
+                                                       .number = 2,
+                                                       .block = "vga"});
     put_fill(&made, 0x11, 77);
     put32(&made, 0x11223344); /* device state */
     put32(&made, 1);
@@ -110,12 +80,12 @@ static void all_kinds(void **state)
     put32(&made, 0);
     put32(&made, 99);
     put_fill(&made, 0x22, 99);
-    put_packet(&made, &(struct packet){.flags = 1,
-                                       .room = ROOM,
-                                       .pages = 1,
-                                       .follow = RAM_PAGE_SIZE,
-                                       .block = "vga",
-                                       .first = 0x1000});
+    put_multifd_packet(&made, &(struct multifd_packet){.flags = 1,
+                                                       .room = MULTIFD_ROOM,
+                                                       .pages = 1,
+                                                       .follow = RAM_PAGE_SIZE,
+                                                       .block = "vga",
+                                                       .first = 0x1000});
     put_fill(&made, 3, RAM_PAGE_SIZE);
 
     struct seen whole;
@@ -124,7 +94,8 @@ static void all_kinds(void **state)
     assert_false(status.opaque);
     assert_int_equal(whole.pages, 3);
     assert_int_equal(status.packets, 5);
-    assert_int_equal(status.zero_pages, 5);
+    assert_int_equal(whole.zeros, 5);
+    assert_int_equal(status.packed, 2);
     assert_int_equal(status.syncs, 2);
     assert_int_equal(status.channel, 3);
     assert_string_equal(multifd_parser_block(parser, 0)->name, "pc.ram");
@@ -137,20 +108,63 @@ static void all_kinds(void **state)
     }
 }
 
+/* Read in pieces as it says, nothing of a packet comes with the one before. */
+static void rest(void **state)
+{
+    (void)state;
+    struct made made = {.size = 0};
+    size_t ends[4], n = 0, at = 0;
+    put_multifd_greeting(&made, 0);
+    put_multifd_packet(
+        &made,
+        &(struct multifd_packet){
+            .pages = 2, .zeros = 3, .follow = 2 * RAM_PAGE_SIZE, .block = "ram", .first = 0x1000});
+    put_fill(&made, 1, (size_t)2 * RAM_PAGE_SIZE);
+    ends[n++] = made.size;
+    put_multifd_packet(&made, &(struct multifd_packet){.flags = 1, .block = ""});
+    ends[n++] = made.size;
+    put_multifd_packet(
+        &made, &(struct multifd_packet){.flags = 2 << 1, .pages = 9, .follow = 77, .block = "ram"});
+    put_fill(&made, 2, 77);
+    ends[n++] = made.size;
+    put32(&made, 0x11223344); /* device state */
+    put32(&made, 1);
+    put32(&made, 0x40);
+    put_fill(&made, 'd', 260); /* name and instance */
+    put32(&made, 5);
+    put_fill(&made, 3, 5);
+    ends[n++] = made.size;
+
+    struct seen seen = {.size = 0};
+    CLEANUP_ERROR struct error *err = NULL;
+    CLEANUP_MULTIFD_PARSER struct multifd_parser *parser = multifd_parser_new();
+    assert_non_null(parser);
+    for (size_t i = 0; at < made.size;) {
+        const size_t piece = multifd_parser_rest(parser);
+        assert_in_range(piece, 1, ends[i] - at);
+        assert_ok(multifd_parser_feed(parser, made.bytes + at, piece, see, &seen, &err), err);
+        at += piece;
+        i += at == ends[i];
+        assert_int_equal(multifd_parser_between(parser), at == 64 || (i > 0 && at == ends[i - 1]));
+    }
+    assert_int_equal(seen.size, made.size);
+    assert_int_equal(seen.zeros, 3);
+}
+
 /* One broken thing each: it all passes, and nothing after it is taken for a page. */
 static void unknown(void **state)
 {
-    static const struct packet good = {
-        .room = ROOM, .pages = 1, .follow = RAM_PAGE_SIZE, .block = "ram", .first = 0x1000};
-    struct packet broken[] = {good, good, good, good, good, good, good};
+    static const struct multifd_packet good = {
+        .room = MULTIFD_ROOM, .pages = 1, .follow = RAM_PAGE_SIZE, .block = "ram", .first = 0x1000};
+    struct multifd_packet broken[] = {good, good, good, good, good, good, good};
     char name[] = "the block's name without an end                                 "
                   "                                                                "
                   "                                                                "
                   "                                                               .";
     assert_int_equal(strlen(name), 256);
-    broken[0].room = ROOM + 1;
-    broken[1].pages = ROOM + 1;
-    broken[2].zeros = ROOM;
+    broken[0].room = MULTIFD_ROOM + 1;
+    broken[1].pages = MULTIFD_ROOM + 1;
+    broken[2].zeros = MULTIFD_ROOM;
     broken[3].follow = RAM_PAGE_SIZE + 1;
     broken[4].first = 0x1001;
     broken[5].block = "";
@@ -158,8 +172,8 @@ static void unknown(void **state)
     (void)state;
     for (size_t i = 0; i <= ARRAY_SIZE(broken) + 2; i++) {
         struct made made = {.size = 0};
-        put_greeting(&made, 0);
-        put_packet(&made, i < ARRAY_SIZE(broken) ? &broken[i] : &good);
+        put_multifd_greeting(&made, 0);
+        put_multifd_packet(&made, i < ARRAY_SIZE(broken) ? &broken[i] : &good);
         if (i == ARRAY_SIZE(broken))
             made.bytes[64] ^= 1; /* the magic */
         if (i == ARRAY_SIZE(broken) + 1)
@@ -179,6 +193,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(all_kinds),
+        cmocka_unit_test(rest),
         cmocka_unit_test(unknown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "stream/ram_record.h"
 
 struct made {
     uint8_t bytes[1 << 16];
@@ -51,6 +52,44 @@ static inline void put_fill(struct made *made, uint8_t value, size_t count)
 {
     for (size_t i = 0; i < count; i++)
         put8(made, value);
+}
+
+/* Pages that a packet's list has room for. */
+#define MULTIFD_ROOM 128
+
+/* What a multifd channel says first. */
+static inline void put_multifd_greeting(struct made *made, uint8_t channel)
+{
+    put32(made, 0x11223344);
+    put32(made, 1);
+    put_fill(made, 0xab, 16);
+    put8(made, channel);
+    put_fill(made, 0, 39);
+}
+
+struct multifd_packet {
+    uint32_t flags, room, pages, zeros, follow;
+    uint64_t number;
+    const char *block;
+    uint64_t first; /* address of the first page, the others follow it */
+};
+
+/* Without the pages that follow it. */
+static inline void put_multifd_packet(struct made *made, const struct multifd_packet *packet)
+{
+    put32(made, 0x11223344);
+    put32(made, 1);
+    put32(made, packet->flags);
+    put32(made, packet->room);
+    put32(made, packet->pages);
+    put32(made, packet->follow);
+    put64(made, packet->number);
+    put32(made, packet->zeros);
+    put_fill(made, 0, 28);
+    put(made, packet->block, strlen(packet->block));
+    put_fill(made, 0, 256 - strlen(packet->block));
+    for (uint64_t i = 0; i < MULTIFD_ROOM; i++)
+        put64(made, i < packet->pages + packet->zeros ? packet->first + i * RAM_PAGE_SIZE : 0);
 }
 
 #endif

@@ -28,9 +28,10 @@ static int see(void *context, const struct ram_token *token, struct error **err)
     seen->expected += token->size;
     if (token->kind == RAM_OTHER)
         return 0;
-    check(token->kind == RAM_PAGE && token->size == RAM_PAGE_SIZE && token->page == token->bytes);
+    check(token->kind == RAM_ZERO ? token->size == 8
+                                  : token->size == RAM_PAGE_SIZE && token->page == token->bytes);
     check(token->address % RAM_PAGE_SIZE == 0);
-    seen->digest = seen->digest * 31 + token->address +
+    seen->digest = seen->digest * 31 + token->address + token->kind +
                    strlen(multifd_parser_block(seen->parser, token->block)->name);
     return 0;
 }

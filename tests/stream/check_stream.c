@@ -208,7 +208,7 @@ static void print_facts(const struct walk *walk, size_t size)
     struct multifd_status status = multifd_parser_status(walk->parser.multifd);
     printf("{\"bytes\": %zu, \"pages\": %" PRIu64 ", \"zeros\": %" PRIu64 ", \"packets\": %" PRIu64
            ", \"syncs\": %" PRIu64 ", \"channel\": %u, \"reason\": \"%s\"}\n",
-           size, walk->pages, status.zero_pages, status.packets, status.syncs, status.channel,
+           size, walk->pages, walk->zeros, status.packets, status.syncs, status.channel,
            status.reason ? status.reason : "");
 }
 
