@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
-"""The parsers on what real QEMUs write: test_streams.py CHECK_STREAM EMULATOR.
+"""The parsers on what real QEMUs write: test_streams.py CHECK_STREAM MERGE_STREAMS EMULATOR.
 
 Each mode's streams are captured now and put through check_stream: cut anywhere, the output is the
-input; the pages are as many as QEMU counted; put in place they make the guest's memory. Exits with
-77 when there is no such QEMU.
+input; the pages are as many as QEMU counted; put in place they make the guest's memory. Those of
+multifd do so also when they have been merged into one. Exits with 77 when there is no such QEMU.
 """
 
 import json
+import random
 import shutil
 import subprocess
 import sys
@@ -36,7 +37,20 @@ def expect(name, seen, wanted):
         raise AssertionError(f"{name}: {seen}, not {wanted}")
 
 
-def examine(program, mode, folder, facts):
+def examine_merged(merger, program, folder, channels, facts, counts):
+    """The channels merged into one: all their pages, and the guest's memory."""
+    merged, seed = folder / "merged", random.getrandbits(32)
+    with open(merged, "wb") as output:
+        subprocess.run([merger, str(seed), str(folder / "main"), *map(str, channels)], check=True,
+                       stdout=output)
+    seen = check(program, "ram", [merged], folder / "ram")
+    expect("reason", seen[0]["reason"], "")
+    expect("phase", seen[0]["phase"], DEVICES)
+    expect(f"merged with seed {seed}", (seen[0]["pages"], seen[0]["zeros"]), counts)
+    expect("pages that came", seen[1]["compared"], facts["memory"] * 256)
+
+
+def examine(program, merger, mode, folder, facts):
     """One mode's streams against QEMU's own account."""
     multifd = mode.startswith("multifd")
     whole_image = mode in ("pre-copy", "post-copy")
@@ -56,6 +70,8 @@ def examine(program, mode, folder, facts):
             zeros += channel["zeros"]
             pages += channel["pages"]
             packets += channel["packets"]
+        if mode == "multifd":
+            examine_merged(merger, program, folder, channels, facts, (pages, zeros))
     if mode != "compress":  # there QEMU 7.2 counts some that it did not write
         expect("zero pages", zeros, facts["ram"]["duplicate"])
     if mode not in ("multifd-zlib", "multifd-zstd"):
@@ -65,13 +81,13 @@ def examine(program, mode, folder, facts):
 
 
 def main():
-    program, emulator = sys.argv[1:]
+    program, merger, emulator = sys.argv[1:]
     if not shutil.which(emulator):
         print(f"no {emulator}")
         return 77
     bare = [(mode, ["--guest", "bare"]) for mode in capture.CAPABILITIES]
     linux = ["--guest", "linux", "--memory", "192"]
-    for mode, guest in [*bare, ("pre-copy", linux)]:
+    for mode, guest in [*bare, ("pre-copy", linux), ("multifd", linux)]:
         with tempfile.TemporaryDirectory(prefix="mudanza-streams-") as folder:
             options = capture.parser().parse_args(["--emulator", emulator, *guest, mode, folder])
             try:
@@ -80,7 +96,7 @@ def main():
                 print(f"{mode}, {guest[1]}: {reason}")
                 continue
             print(f"{mode}, {guest[1]}: QEMU {facts['version']}", flush=True)
-            examine(program, mode, Path(folder), facts)
+            examine(program, merger, mode, Path(folder), facts)
     return 0
 
 
