@@ -24,6 +24,7 @@ enum {
     COMPRESS,
     STREAM_MEMORY,
     CONNECTIONS,
+    CHANNELS,
     QUIET,
 };
 
@@ -44,8 +45,10 @@ static const struct option_spec options[] = {
     [COMPRESS] = {"compress", "HOW", option_check_compress, "auto (default), zstd, lz4 or none"},
     [STREAM_MEMORY] = {"stream-memory", "SIZE", option_check_memory,
                        "MiB for the stream at each end (default 768)"},
-    [CONNECTIONS] = {"connections", "N", option_check_connections,
+    [CONNECTIONS] = {"connections", "N", option_check_parallel,
                      "TCP connections for the stream (default: by CPUs)"},
+    [CHANNELS] = {"channels", "N", option_check_parallel,
+                  "threads that send RAM in QEMU (multifd)"},
     [QUIET] = {"quiet", NULL, NULL, "no progress", 'q'},
     {NULL},
 };
@@ -64,7 +67,7 @@ static const struct {
 },
   numbers[] = {
       {BANDWIDTH, "bandwidth"},         {DOWNTIME, "downtime_ms"},    {TIMEOUT, "timeout_s"},
-      {STREAM_MEMORY, "stream_memory"}, {CONNECTIONS, "connections"},
+      {STREAM_MEMORY, "stream_memory"}, {CONNECTIONS, "connections"}, {CHANNELS, "channels"},
 };
 
 /* The mode that was asked for, in the API's spelling; NULL leaves it to the agent. */

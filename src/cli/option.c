@@ -164,7 +164,7 @@ int option_check_downtime(const char *text, int64_t *number, struct error **err)
     return text_parse_int(text, 1, 2000000, number, err);
 }
 
-int option_check_connections(const char *text, int64_t *number, struct error **err)
+int option_check_parallel(const char *text, int64_t *number, struct error **err)
 {
     return text_parse_int(text, 1, 16, number, err);
 }

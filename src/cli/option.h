@@ -62,12 +62,12 @@ int option_parse(int argc, char *const argv[], const struct option_set *sets, si
 void option_help(const struct option_spec *specs, struct text *text);
 
 /* Checks for tables. */
-option_check option_check_rate;        /* MiB/s, or with a unit -> bytes a second */
-option_check option_check_downtime;    /* milliseconds, 1 to 2,000,000 as QEMU takes them */
-option_check option_check_seconds;     /* 1 or more */
-option_check option_check_compress;    /* auto, none, lz4, zstd */
-option_check option_check_memory;      /* MiB, or with a unit -> bytes */
-option_check option_check_connections; /* 1 to 16 */
-option_check option_check_name;        /* not empty */
+option_check option_check_rate;     /* MiB/s, or with a unit -> bytes a second */
+option_check option_check_downtime; /* milliseconds, 1 to 2,000,000 as QEMU takes them */
+option_check option_check_seconds;  /* 1 or more */
+option_check option_check_compress; /* auto, none, lz4, zstd */
+option_check option_check_memory;   /* MiB, or with a unit -> bytes */
+option_check option_check_parallel; /* 1 to 16 */
+option_check option_check_name;     /* not empty */
 
 #endif

@@ -11,6 +11,7 @@
 #include "base/fault.h"
 #include "base/log.h"
 #include "base/text.h"
+#include "migrate/channel_port.h"
 #include "migrate/host_memory.h"
 #include "migrate/migration_private.h"
 #include "migrate/qemu_migration.h"
@@ -30,6 +31,48 @@ static int stop_guest(struct migration *m, struct error **err)
     return 0;
 }
 
+/* QEMU's migration over several channels, which it connects itself. */
+static int start_channels(struct migration *m, struct held *held, struct error **err)
+{
+    struct channel_port port;
+    if (channel_port_open(m->vm, m->job, &port, err) < 0)
+        return -1;
+    int status = fault_point(FAULT_SOURCE_STREAM_BEFORE, err);
+    if (status == 0)
+        status = qemu_migration_start_at(m->vm->qmp, port.path, err);
+    if (status == 0)
+        status = channel_port_accept(&port, m->vm, m->channels, m->cancel_fd, held, err);
+    channel_port_close(&port);
+    if (status < 0)
+        held_close(held);
+    else
+        log_info(m->vm->name, "QEMU sends its RAM over %u channels", held->channel_count);
+    return status;
+}
+
+/* Gets the socket that QEMU's stream comes from; with several channels it begins to come. */
+static int get_socket(struct migration *m, struct held *held, struct error **err)
+{
+    *held = HELD_NONE;
+    if (m->channels > 1)
+        return start_channels(m, held, err);
+    if (held_make(m->vm->qmp, m->job, m->options.post_copy, held, err) < 0)
+        return -1;
+    if (m->options.post_copy)
+        m->qemu_end = fcntl(held->socket, F_DUPFD_CLOEXEC, 0);
+    return 0;
+}
+
+/* Has QEMU begin, where there is only one channel. */
+static int start_migration(struct migration *m, struct error **err)
+{
+    if (m->channels > 1)
+        return 0;
+    if (fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
+        return -1;
+    return qemu_migration_start(m->vm->qmp, "mudanza", err);
+}
+
 static int start_stream(struct migration *m, struct error **err)
 {
     struct relay_ends ends = {.event_fd = m->stream_fd};
@@ -37,10 +80,8 @@ static int start_stream(struct migration *m, struct error **err)
     if (data_link_options(m->context, m->vm->name, peer, m->job, m->connections, &ends.link, err) <
         0)
         return -1;
-    if (held_make(m->vm->qmp, m->job, m->options.post_copy, &ends.held, err) < 0)
+    if (get_socket(m, &ends.held, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
-    if (m->options.post_copy)
-        m->qemu_end = fcntl(ends.held.socket, F_DUPFD_CLOEXEC, 0);
     m->target_host = (struct data_link_target){
         .context = m->context, .job = m->job, .fingerprint = m->peer.host.fingerprint};
     const struct encoder_options encoder = {.codec = m->options.compress,
@@ -50,9 +91,9 @@ static int start_stream(struct migration *m, struct error **err)
                                             .dictionary_key = m->shares ? &m->page_key : NULL};
     m->peer_moved = false; /* it connects to where the peer is now */
     m->relay = relay_start_source(&ends, &encoder, data_link_connect, &m->target_host, err);
-    if (!m->relay || fault_point(FAULT_SOURCE_STREAM_BEFORE, err) < 0)
+    if (!m->relay)
         return -1;
-    if (qemu_migration_start(m->vm->qmp, "mudanza", err) < 0)
+    if (start_migration(m, err) < 0)
         return error_prefix(err, "VM %s", m->vm->name);
     return fault_point(FAULT_SOURCE_STREAM_STARTED, err);
 }

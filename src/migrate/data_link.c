@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "base/fault.h"
+#include "migrate/channel_port.h"
 #include "migrate/job_id.h"
 #include "migrate/migration_private.h"
 
@@ -15,6 +16,10 @@
  * what the other cores do is the guests'. */
 #define CORES_EACH  4
 #define DEFAULT_MAX 4
+/* QEMU's channels send more at once than a limit on its bandwidth allows, and it does no post-copy
+ * over them. Before 9.0 it looks for zero pages in one thread all the same, and has its channels
+ * wait for each other several times a round. */
+#define MULTIFD_VERSION_MIN 9000
 /* More than this many threads make blocks faster than any network takes them. */
 #define THREADS_MAX 8
 /* Video memory, firmware. */
@@ -29,6 +34,16 @@ unsigned data_link_connections(void)
         return 1;
     unsigned count = (unsigned)CPU_COUNT(&cores) / CORES_EACH;
     return count < 1 ? 1 : count > DEFAULT_MAX ? DEFAULT_MAX : count;
+}
+
+unsigned data_link_channels(const struct migration *m)
+{
+    if (m->options.channels)
+        return (unsigned)m->options.channels;
+    if (m->options.post_copy || m->options.bandwidth ||
+        qmp_version(m->vm->qmp) < MULTIFD_VERSION_MIN || !channel_port_reachable(m->vm))
+        return 1;
+    return data_link_connections();
 }
 
 unsigned data_link_threads(void)

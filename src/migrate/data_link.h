@@ -10,12 +10,16 @@
 #define DATA_LINK_CONNECTIONS_MAX FRAME_SLOTS_MAX
 unsigned data_link_connections(void);
 
+/* Into how many channels QEMU writes its stream, so that what several connections carry does not
+ * come out of one of its threads. 1: no multifd. */
+struct migration;
+unsigned data_link_channels(const struct migration *m);
+
 /* Threads that compress: all cores but one, which the guests and QEMU need. */
 unsigned data_link_threads(void);
 
 /* Slots of the stream engine that the source asks for: what the move's memory allows, and no more
  * than the guest has pages. */
-struct migration;
 uint32_t data_link_slots(const struct migration *m);
 /* What the destination gives of it, with so many bytes of memory free. */
 uint32_t data_link_slots_granted(int64_t asked, uint64_t available);

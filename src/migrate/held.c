@@ -157,6 +157,8 @@ void held_close(struct held *held)
 {
     if (held->socket >= 0)
         close(held->socket);
+    for (unsigned i = 0; i < held->channel_count; i++)
+        close(held->channels[i]);
     spool_close(&held->from);
     spool_close(&held->to);
     *held = HELD_NONE;

@@ -16,12 +16,16 @@
 #include "migrate/spool.h"
 #include "qemu/process.h"
 #include "qemu/qmp.h"
+#include "stream/multifd_merge.h"
 
 /* Our descriptors. */
 struct held {
     int socket;        /* our end of a pair */
     struct spool from; /* what QEMU says; with `spools` only */
     struct spool to;   /* what it is given; with `spools` only */
+    /* Its other channels, with multifd (channel_port.h); nothing is held then. */
+    unsigned channel_count;
+    int channels[MULTIFD_CHANNELS_MAX];
 };
 
 #define HELD_NONE ((struct held){.socket = -1, .from = SPOOL_NONE, .to = SPOOL_NONE})

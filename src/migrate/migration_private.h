@@ -57,6 +57,7 @@ struct migration {
     struct relay *relay;
     struct data_link_target target_host; /* relay's */
     unsigned connections;                /* of the stream; agreed on in Prepare */
+    unsigned channels;                   /* that QEMU writes it into; 1: no multifd */
     unsigned cuts;                       /* of its, that are known */
     bool was_lost;                       /* it had no connection when last looked at */
     int64_t back_ns;                     /* since when it has one again */

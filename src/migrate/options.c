@@ -7,6 +7,7 @@
 
 #include "base/text.h"
 #include "domain/domain.h"
+#include "stream/multifd_merge.h"
 
 static const char *const mode_names[] = {[MIGRATE_AUTO] = "auto",
                                          [MIGRATE_LIVE] = "live",
@@ -66,6 +67,8 @@ static int check(const struct migrate_options *options, struct error **err)
         return -1;
     if (in_range("connections", options->connections, 0, MIGRATE_CONNECTIONS_MAX, err) < 0)
         return -1;
+    if (in_range("channels", options->channels, 0, MULTIFD_CHANNELS_MAX, err) < 0)
+        return -1;
     if (options->new_name && !domain_name_valid(options->new_name))
         return error_set(err, ERROR_INVALID, "'%s' cannot be a VM's name", options->new_name);
     if (options->mode == MIGRATE_OFFLINE)
@@ -73,6 +76,10 @@ static int check(const struct migrate_options *options, struct error **err)
     if (options->mode == MIGRATE_NON_LIVE && (options->post_copy || options->auto_converge)) {
         error_set(err, ERROR_INVALID, "a non-live move has nothing to converge: the guest stands");
         return error_hint(err, "leave out --post-copy and --auto-converge");
+    }
+    if (options->post_copy && options->channels > 1) {
+        error_set(err, ERROR_INVALID, "QEMU does not do post-copy over several channels");
+        return error_hint(err, "leave out one of --post-copy and --channels");
     }
     if (options->post_copy && options->verify) {
         error_set(err, ERROR_INVALID,
@@ -95,6 +102,7 @@ int migrate_options_parse(const json_t *object, struct migrate_options *options,
     options->mode = (enum migrate_mode)mode;
     options->compress = (enum chooser_wish)compress;
     options->connections = json_opt_int(object, "connections", 0);
+    options->channels = json_opt_int(object, "channels", 0);
     options->stream_memory = json_opt_int(object, "stream_memory", MIGRATE_MEMORY_DEFAULT);
     options->persistent = json_opt_bool(object, "persistent", false);
     options->undefine_source = json_opt_bool(object, "undefine_source", false);

@@ -35,6 +35,7 @@ struct migrate_options {
     enum chooser_wish compress;
     int64_t stream_memory; /* bytes, at either end */
     int64_t connections;   /* of the stream; 0: as suits the source's CPUs */
+    int64_t channels;      /* that QEMU writes it into; 0: as suits the CPUs and the rest */
 };
 
 /* From a MigrateOptions object; ERROR_INVALID names the option. Checks what contradicts itself. */

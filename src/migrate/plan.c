@@ -7,6 +7,7 @@
 
 #include "base/fault.h"
 #include "base/text.h"
+#include "migrate/channel_port.h"
 #include "migrate/check.h"
 #include "migrate/cpu_facts.h"
 #include "migrate/disk_identity.h"
@@ -86,6 +87,20 @@ static int check_write_tracking(struct migration *m, struct error **err)
                    "right at the handover, which adds to the downtime",
                    probe_version_text(probe));
     return 0;
+}
+
+/* What was asked for and cannot be; what is chosen here can. */
+static void check_channels(struct migration *m)
+{
+    struct error *problem = NULL;
+    if (m->options.channels <= 1 || channel_port_reachable(m->vm))
+        return;
+    error_set(&problem, ERROR_DENIED, "QEMU's user cannot come to %s, to connect its channels",
+              m->context->vms->run_dir);
+    error_hint(&problem,
+               "let others pass it and the directories above it (chmod o+x), or leave out "
+               "--channels");
+    problem_add(m->problems, "channels", problem);
 }
 
 /* Marks the disks so that the destination can tell whether it sees the same files. */
@@ -177,6 +192,8 @@ int plan_run(struct migration *m, struct error **err)
     check_disk_cache(m);
     if (m->options.mode != MIGRATE_OFFLINE && check_write_tracking(m, err) < 0)
         return -1;
+    if (m->options.mode != MIGRATE_OFFLINE)
+        check_channels(m);
     struct disk_identity *disks = NULL;
     CLEANUP_JSON json_t *facts = make_facts(m, &disks, err);
     int result = facts ? ask_destination(m, facts, err) : -1;

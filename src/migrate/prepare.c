@@ -93,11 +93,15 @@ static int await_destination(struct migration *m, struct error **err)
 static int prepare_source(struct migration *m, const json_t *capabilities, struct error **err)
 {
     CLEANUP_JSON json_t *own = json_deep_copy(capabilities);
+    m->channels = data_link_channels(m);
     json_array_append_new(own, json_string("pause-before-switchover"));
+    if (m->channels > 1) /* the destination's QEMU gets one stream all the same */
+        json_array_append_new(own, json_string("multifd"));
     policy_init(&m->policy, m->options.downtime_ms);
     if (qemu_migration_set_capabilities(m->vm->qmp, own, err) < 0 ||
         qemu_migration_set_bandwidth(m->vm->qmp, m->options.bandwidth, err) < 0 ||
-        qemu_migration_set_downtime(m->vm->qmp, m->policy.limit_ms, err) < 0)
+        qemu_migration_set_downtime(m->vm->qmp, m->policy.limit_ms, err) < 0 ||
+        (m->channels > 1 && qemu_migration_set_channels(m->vm->qmp, m->channels, err) < 0))
         return error_prefix(err, "VM %s: preparing QEMU", m->vm->name);
     return 0;
 }

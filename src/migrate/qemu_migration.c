@@ -12,11 +12,8 @@
 #define NO_LIMIT (INT64_C(1) << 50)
 
 static const char *const used_capabilities[] = {
-    "events",
-    "pause-before-switchover",
-    "late-block-activate",
-    "auto-converge",
-    "postcopy-ram",
+    "events",      "pause-before-switchover", "late-block-activate",
+    "multifd",     "auto-converge",           "postcopy-ram",
     "return-path",
 };
 
@@ -55,20 +52,35 @@ int qemu_migration_set_downtime(struct qmp *qmp, int64_t limit_ms, struct error 
                        json_pack("{s:I}", "downtime-limit", (json_int_t)limit_ms), NULL, err);
 }
 
-static int run_uri(struct qmp *qmp, const char *command, const char *name, struct error **err)
+int qemu_migration_set_channels(struct qmp *qmp, unsigned channels, struct error **err)
 {
-    CLEANUP_FREE char *uri = text_format("fd:%s", name);
+    return qmp_execute(
+        qmp, "migrate-set-parameters",
+        json_pack("{s:i, s:s}", "multifd-channels", (int)channels, "multifd-compression", "none"),
+        NULL, err);
+}
+
+static int run_uri(struct qmp *qmp, const char *command, const char *uri, struct error **err)
+{
     return qmp_execute(qmp, command, json_pack("{s:s}", "uri", uri), NULL, err);
 }
 
 int qemu_migration_start(struct qmp *qmp, const char *name, struct error **err)
 {
-    return run_uri(qmp, "migrate", name, err);
+    CLEANUP_FREE char *uri = text_format("fd:%s", name);
+    return run_uri(qmp, "migrate", uri, err);
+}
+
+int qemu_migration_start_at(struct qmp *qmp, const char *path, struct error **err)
+{
+    CLEANUP_FREE char *uri = text_format("unix:%s", path);
+    return run_uri(qmp, "migrate", uri, err);
 }
 
 int qemu_migration_listen(struct qmp *qmp, const char *name, struct error **err)
 {
-    return run_uri(qmp, "migrate-incoming", name, err);
+    CLEANUP_FREE char *uri = text_format("fd:%s", name);
+    return run_uri(qmp, "migrate-incoming", uri, err);
 }
 
 json_t *qemu_migration_query(struct qmp *qmp, struct error **err)

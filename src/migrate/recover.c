@@ -8,6 +8,7 @@
 #include "base/log.h"
 #include "base/text.h"
 #include "migrate/arrival.h"
+#include "migrate/channel_port.h"
 #include "migrate/closing.h"
 #include "migrate/mark.h"
 #include "migrate/migration_private.h"
@@ -78,7 +79,8 @@ int recover_jobs(struct migrate_context *context, struct error **err)
 {
     struct journal_entry *entries;
     size_t count;
-    if (mark_init(context->vms->run_dir, err) < 0)
+    if (mark_init(context->vms->run_dir, err) < 0 ||
+        channel_port_init(context->vms->run_dir, err) < 0)
         return -1;
     mark_each(context->vms->run_dir, sweep_mark, context);
     if (journal_list(context->store, &entries, &count, err) < 0)

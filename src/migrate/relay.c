@@ -13,6 +13,7 @@ static void relay_free(struct relay *relay)
     decoder_free(relay->decoder);
     placer_free(relay->placer);
     link_stop(relay->link);
+    relay_channels_free(relay->channels);
     relay_qemu_close(&relay->qemu);
     close(relay->wake_fd);
     close(relay->stop_fd);
@@ -41,6 +42,15 @@ static int start_encoder(struct relay *relay, const struct encoder_options *opti
 {
     relay->encoder = encoder_new(options, (struct stream_sink){relay_send_block, relay}, err);
     return relay->encoder ? 0 : -1;
+}
+
+static int start_channels(struct relay *relay, struct error **err)
+{
+    if (!relay->qemu.held.channel_count)
+        return 0;
+    relay->channels =
+        relay_channels_new(&relay->qemu.held, relay->stop_fd, relay_take_merged, relay, err);
+    return relay->channels ? 0 : -1;
 }
 
 static int start_decoder(struct relay *relay, uint32_t slots, struct dictionary *dictionary,
@@ -122,7 +132,7 @@ struct relay *relay_start_source(struct relay_ends *ends, const struct encoder_o
     struct relay *relay = relay_new(ends, true, err);
     if (!relay)
         return NULL;
-    if (start_encoder(relay, encoder, err) == 0)
+    if (start_encoder(relay, encoder, err) == 0 && start_channels(relay, err) == 0)
         relay->link = link_new_source(&ends->link, connect, context, err);
     relay_pace_begin(&relay->pace);
     relay->post_copy = relay->urgent = ends->goes_on;

@@ -7,6 +7,7 @@
 #include <stdatomic.h>
 
 #include "migrate/relay.h"
+#include "migrate/relay_channels.h"
 #include "migrate/relay_pace.h"
 #include "migrate/relay_qemu.h"
 #include "stream/return_path.h"
@@ -16,6 +17,7 @@
 
 struct relay {
     struct relay_qemu qemu;
+    struct relay_channels *channels; /* of the source; NULL: QEMU writes into one only */
     struct link *link;
     bool source;
     struct encoder *encoder; /* of the source */
@@ -42,7 +44,9 @@ struct relay {
 /* The thread. */
 void *relay_run(void *relay);
 
-/* The engine's sinks: for blocks, at either end, and for QEMU's stream. `context` is the relay. */
+/* Takes QEMU's stream from its channels. `context` is the relay, as of the next. */
+int relay_take_merged(void *context, const uint8_t *bytes, size_t size, struct error **err);
+/* The engine's sinks: for blocks, at either end, and for QEMU's stream. */
 int relay_send_block(void *context, struct block *block, struct error **err);
 int relay_write_stream(void *context, const uint8_t *bytes, size_t size, struct error **err);
 /* The placer's sink. */

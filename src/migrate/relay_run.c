@@ -5,8 +5,8 @@
  * The source's reads from QEMU while the link has room, and the engine's encoder makes blocks of
  * it; these go into the link from the encoder's threads. What QEMU has not filled a window with
  * goes as soon as nothing is before it: a window that waits for more costs nothing only as long as
- * it would have to wait anyway. The destination's takes blocks from the link while QEMU takes their
- * bytes.
+ * it would have to wait anyway. With multifd it reads from QEMU's channels, of which it makes one
+ * stream first. The destination's takes blocks from the link while QEMU takes their bytes.
  */
 #include <errno.h>
 #include <inttypes.h>
@@ -226,20 +226,23 @@ static int send_end(struct relay *relay, struct error **err)
     return fault_point(FAULT_SOURCE_END_AFTER, err);
 }
 
-/* QEMU has bytes for the peer, or closed its end. */
-static int pass_out(struct relay *relay, struct error **err)
+int relay_take_merged(void *context, const uint8_t *bytes, size_t size, struct error **err)
 {
-    ssize_t got = relay_qemu_read(&relay->qemu, relay->buffer, RELAY_PIECE, err);
-    if (got < 0)
+    struct relay *relay = context;
+    relay->qemu.taken += size;
+    if (encode(relay, bytes, size, err) < 0)
         return -1;
-    if (got == 0) {
-        if (relay->qemu.open || !relay->source)
-            return 0;
-        if (encoder_finish(relay->encoder, err) < 0)
-            return -1;
-        set_flag(relay, &relay->status.complete);
-        return 0;
-    }
+    count(relay, size);
+    return 0;
+}
+
+static int read_qemu(struct relay *relay, struct error **err)
+{
+    if (relay->channels)
+        return relay_channels_turn(relay->channels, &relay->qemu.open, err);
+    ssize_t got = relay_qemu_read(&relay->qemu, relay->buffer, RELAY_PIECE, err);
+    if (got <= 0)
+        return (int)got;
     if (relay->placer)
         return_path_see(&relay->answers, relay->buffer, (size_t)got);
     if (encode(relay, relay->buffer, (size_t)got, err) < 0 ||
@@ -247,6 +250,19 @@ static int pass_out(struct relay *relay, struct error **err)
         return -1;
     if (relay->source)
         count(relay, (size_t)got);
+    return 0;
+}
+
+/* QEMU has bytes for the peer, or closed its end. */
+static int pass_out(struct relay *relay, struct error **err)
+{
+    if (read_qemu(relay, err) < 0)
+        return -1;
+    if (relay->qemu.open || !relay->source)
+        return 0;
+    if (encoder_finish(relay->encoder, err) < 0)
+        return -1;
+    set_flag(relay, &relay->status.complete);
     return 0;
 }
 
@@ -359,6 +375,12 @@ static bool spool_due(const struct relay *relay)
            held_has_spools(&relay->qemu.held);
 }
 
+/* Readable when QEMU has something to say. */
+static int qemu_fd(const struct relay *relay)
+{
+    return relay->channels ? relay_channels_fd(relay->channels) : relay->qemu.held.socket;
+}
+
 static int relay_turn(struct relay *relay, struct error **err)
 {
     bool room = !relay->qemu.open || has_room(relay);
@@ -366,7 +388,7 @@ static int relay_turn(struct relay *relay, struct error **err)
     bool ready = relay->qemu.open && room && !(relay->source && encoder_full(relay->encoder));
     struct pollfd polls[] = {
         {.fd = link_receive_fd(relay->link), .events = POLLIN},
-        {.fd = ready ? relay->qemu.held.socket : -1, .events = POLLIN},
+        {.fd = ready ? qemu_fd(relay) : -1, .events = POLLIN},
         {.fd = room ? -1 : link_room_fd(relay->link), .events = POLLIN},
         {.fd = link_event_fd(relay->link), .events = POLLIN},
         {.fd = relay->wake_fd, .events = POLLIN},
@@ -407,7 +429,7 @@ static void discard(struct relay *relay)
 {
     for (;;) {
         struct pollfd polls[] = {
-            {.fd = relay->qemu.open ? relay->qemu.held.socket : -1, .events = POLLIN},
+            {.fd = relay->qemu.open ? qemu_fd(relay) : -1, .events = POLLIN},
             {.fd = relay->quit_fd, .events = POLLIN},
         };
         if (poll(polls, ARRAY_SIZE(polls), -1) < 0 && errno != EINTR)
@@ -416,6 +438,10 @@ static void discard(struct relay *relay)
             return;
         if (!polls[0].revents)
             continue;
+        if (relay->channels) {
+            relay_channels_drop(relay->channels, &relay->qemu.open);
+            continue;
+        }
         ssize_t got = read(relay->qemu.held.socket, relay->buffer, RELAY_PIECE);
         if (got == 0 || (got < 0 && errno != EINTR && errno != EAGAIN))
             relay->qemu.open = false;

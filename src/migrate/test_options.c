@@ -43,6 +43,8 @@ static void test_contradictions_are_refused_with_advice(void **state)
         {"{\"compress\":\"gzip\"}", "compression 'gzip'"},
         {"{\"stream_memory\":1000}", "stream memory 1000"},
         {"{\"connections\":17}", "connections 17"},
+        {"{\"channels\":17}", "channels 17"},
+        {"{\"channels\":2,\"post_copy\":true}", "post-copy over several channels"},
         {"{\"new_name\":\"a/b\"}", "name"},
     };
     for (size_t i = 0; i < ARRAY_SIZE(cases); i++) {
