@@ -18,7 +18,6 @@
  */
 #include "stream/multifd_merge.h"
 
-#include <inttypes.h>
 #include <stdlib.h>
 #include <string.h>
 
