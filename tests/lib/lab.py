@@ -188,6 +188,12 @@ class Host:
                        "handle", "801::1", "u32", *TCP_V6, "flowid", "1:1")):
             self.run("tc", *words)
 
+    def held_up(self):
+        """How often limit() has kept something waiting that this host wanted to send."""
+        told = self.run("tc", "-statistics", "-json", "qdisc", "show", *ETH0,
+                        stdout=subprocess.PIPE, text=True).stdout
+        return next(qdisc["overlimits"] for qdisc in json.loads(told) if qdisc["kind"] == "htb")
+
     def cut(self):
         """Cuts the host off without a sign: its link stays up, nothing passes."""
         sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "nomaster")
