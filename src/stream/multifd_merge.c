@@ -29,10 +29,7 @@
 #define PIECE ((size_t)256 * 1024)
 /* A section's last record and its footer. */
 #define HELD_MAX 13
-/* The first byte of a section's head when there was another before. */
-#define SECTION_PART   0x02
-#define SECTION_FOOTER 0x7e
-#define NO_BLOCK       UINT32_MAX
+#define NO_BLOCK UINT32_MAX
 
 struct channel {
     struct multifd_parser *parser;
@@ -105,7 +102,7 @@ static int broken(struct error **err, const char *what)
 /* A part of RAM begins that the main channel has not; it ends like any other. */
 static int open_part(struct multifd_merge *merge, struct error **err)
 {
-    uint8_t head[5] = {SECTION_PART};
+    uint8_t head[5] = {RAM_SECTION_PART};
     if (ram_parser_phase(merge->main) != RAM_PHASE_COPY ||
         ram_parser_place(merge->main) != RAM_PLACE_SECTIONS)
         return broken(err, "a page where none can be");
@@ -114,7 +111,7 @@ static int open_part(struct multifd_merge *merge, struct error **err)
     merge->held_size = 8;
     if (ram_parser_has_footers(merge->main)) {
         memcpy(merge->held + 8, head, sizeof(head));
-        merge->held[8] = SECTION_FOOTER;
+        merge->held[8] = RAM_SECTION_FOOTER;
         merge->held_size = HELD_MAX;
     }
     merge->open = true;
@@ -233,7 +230,8 @@ static int release(struct multifd_merge *merge, struct error **err)
 static int take_section(struct multifd_merge *merge, const struct ram_token *token,
                         struct error **err)
 {
-    if (merge->held_size && token->bytes[0] == SECTION_PART && !ram_parser_is_opaque(merge->main)) {
+    if (merge->held_size && token->bytes[0] == RAM_SECTION_PART &&
+        !ram_parser_is_opaque(merge->main)) {
         merge->held_size = 0;
         return 0;
     }

@@ -21,9 +21,7 @@
 /* Pages that are written at once; the kernel takes at most 1024 pieces. */
 #define BATCH_PAGES 512
 
-#define SECTION_PART    0x02
 #define SECTION_COMMAND 0x08
-#define SECTION_FOOTER  0x7e
 #define COMMAND_PING    2
 
 struct placer {
@@ -208,8 +206,8 @@ static int catch_up(struct placer *placer, struct error **err)
     placer->placed = false;
     if (at == RAM_PLACE_OTHER)
         return error_set(err, ERROR_CORRUPT, "pages end in the middle of something");
-    head[0] = SECTION_PART;
-    footer[0] = SECTION_FOOTER;
+    head[0] = RAM_SECTION_PART;
+    footer[0] = RAM_SECTION_FOOTER;
     bytes_put32(head + 1, section);
     bytes_put32(footer + 1, section);
     bytes_put64(end, RAM_RECORD_EOS);

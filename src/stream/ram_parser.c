@@ -30,13 +30,11 @@
 /* The first byte of everything between two sections' contents. */
 #define SECTION_EOF           0x00
 #define SECTION_START         0x01
-#define SECTION_PART          0x02
 #define SECTION_END           0x03
 #define SECTION_FULL          0x04
 #define SECTION_SUBSECTION    0x05
 #define SECTION_CONFIGURATION 0x07
 #define SECTION_COMMAND       0x08
-#define SECTION_FOOTER        0x7e
 
 #define RAM_SECTION_VERSION 4
 
@@ -249,7 +247,7 @@ static size_t parser_section(struct ram_parser *parser, const uint8_t *bytes, si
     switch (bytes[0]) {
     case SECTION_START:
         return parser_start(parser, bytes, size);
-    case SECTION_PART:
+    case RAM_SECTION_PART:
     case SECTION_END:
         return parser_part(parser, bytes, size);
     case SECTION_FULL:
@@ -456,7 +454,7 @@ static size_t parser_record(struct ram_parser *parser, const uint8_t *bytes, siz
 static size_t parser_footer(struct ram_parser *parser, const uint8_t *bytes, size_t size,
                             struct ram_token *token)
 {
-    if (bytes[0] != SECTION_FOOTER)
+    if (bytes[0] != RAM_SECTION_FOOTER)
         return parser_section(parser, bytes, size);
     if (size < 5)
         return 5;

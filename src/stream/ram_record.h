@@ -25,6 +25,11 @@
 #define RAM_RECORD_COMPRESSED    0x100 /* a 32-bit length, so many bytes of zlib (until QEMU 9.0) */
 #define RAM_RECORD_MULTIFD_FLUSH 0x200 /* from QEMU 8.1 */
 
+/* The first byte of a section's head when there was another before, and of its footer; the
+ * section's id follows, 32 bits. */
+#define RAM_SECTION_PART   0x02
+#define RAM_SECTION_FOOTER 0x7e
+
 /* A word, a length and a name. */
 #define RAM_RECORD_HEADER_MAX (8 + 1 + RAM_BLOCK_NAME_MAX)
 
