@@ -28,12 +28,11 @@
 /* One read from a channel. */
 #define PIECE ((size_t)256 * 1024)
 /* A section's last record and its footer. */
-#define HELD_MAX 13
+#define HELD_MAX (8 + RAM_SECTION_EDGE)
 #define NO_BLOCK UINT32_MAX
 
 struct channel {
     struct multifd_parser *parser;
-    bool ended;
     uint32_t its_block, block; /* the latest one: its number there, and in the main channel */
 };
 
@@ -102,16 +101,16 @@ static int broken(struct error **err, const char *what)
 /* A part of RAM begins that the main channel has not; it ends like any other. */
 static int open_part(struct multifd_merge *merge, struct error **err)
 {
-    uint8_t head[5] = {RAM_SECTION_PART};
+    const uint32_t section = ram_parser_section(merge->main);
+    uint8_t head[RAM_SECTION_EDGE];
     if (ram_parser_phase(merge->main) != RAM_PHASE_COPY ||
         ram_parser_place(merge->main) != RAM_PLACE_SECTIONS)
         return broken(err, "a page where none can be");
-    bytes_put32(head + 1, ram_parser_section(merge->main));
+    ram_section_edge(head, RAM_SECTION_PART, section);
     bytes_put64(merge->held, RAM_RECORD_EOS);
     merge->held_size = 8;
     if (ram_parser_has_footers(merge->main)) {
-        memcpy(merge->held + 8, head, sizeof(head));
-        merge->held[8] = RAM_SECTION_FOOTER;
+        ram_section_edge(merge->held + 8, RAM_SECTION_FOOTER, section);
         merge->held_size = HELD_MAX;
     }
     merge->open = true;
@@ -174,17 +173,13 @@ int multifd_merge_channel(struct multifd_merge *merge, unsigned channel, struct 
 {
     struct channel_of of = {merge, &merge->list[channel]};
     struct multifd_parser *parser = of.channel->parser;
-    if (of.channel->ended)
-        return 0;
     const size_t rest = multifd_parser_rest(parser);
     const ssize_t got = merge->ends.read(merge->ends.context, channel, merge->buffer,
                                          rest < PIECE ? rest : PIECE, err);
     if (got < 0)
         return -1;
-    if (got == 0) {
-        of.channel->ended = true;
+    if (got == 0)
         return multifd_parser_between(parser) ? 0 : broken(err, "one ended in a packet");
-    }
     if (multifd_parser_feed(parser, merge->buffer, (size_t)got, channel_token, &of, err) < 0)
         return -1;
     const struct multifd_status status = multifd_parser_status(parser);

@@ -194,7 +194,8 @@ static int ping(struct placer *placer, struct error **err)
  * means the same block as for the one who wrote it. */
 static int catch_up(struct placer *placer, struct error **err)
 {
-    uint8_t page[RAM_PAGE_SIZE], header[RAM_RECORD_HEADER_MAX], head[5], end[8], footer[5];
+    uint8_t page[RAM_PAGE_SIZE], header[RAM_RECORD_HEADER_MAX], end[8];
+    uint8_t head[RAM_SECTION_EDGE], footer[RAM_SECTION_EDGE];
     const uint32_t section = ram_parser_section(placer->parser);
     const bool footers = ram_parser_has_footers(placer->parser);
     const enum ram_place at = ram_parser_place(placer->parser);
@@ -206,10 +207,8 @@ static int catch_up(struct placer *placer, struct error **err)
     placer->placed = false;
     if (at == RAM_PLACE_OTHER)
         return error_set(err, ERROR_CORRUPT, "pages end in the middle of something");
-    head[0] = RAM_SECTION_PART;
-    footer[0] = RAM_SECTION_FOOTER;
-    bytes_put32(head + 1, section);
-    bytes_put32(footer + 1, section);
+    ram_section_edge(head, RAM_SECTION_PART, section);
+    ram_section_edge(footer, RAM_SECTION_FOOTER, section);
     bytes_put64(end, RAM_RECORD_EOS);
     const size_t size = ram_record_header(header, RAM_RECORD_PAGE, placer->latest, MEMORY_BLOCK);
     if (memory_read(placer->ram.map, placer->latest, page, sizeof(page), err) < 0)

@@ -25,10 +25,10 @@
 #define RAM_RECORD_COMPRESSED    0x100 /* a 32-bit length, so many bytes of zlib (until QEMU 9.0) */
 #define RAM_RECORD_MULTIFD_FLUSH 0x200 /* from QEMU 8.1 */
 
-/* The first byte of a section's head when there was another before, and of its footer; the
- * section's id follows, 32 bits. */
+/* The first byte of a section's head when there was another before, and of its footer. */
 #define RAM_SECTION_PART   0x02
 #define RAM_SECTION_FOOTER 0x7e
+#define RAM_SECTION_EDGE   5 /* the size of either */
 
 /* A word, a length and a name. */
 #define RAM_RECORD_HEADER_MAX (8 + 1 + RAM_BLOCK_NAME_MAX)
@@ -40,5 +40,8 @@
  */
 size_t ram_record_header(uint8_t out[RAM_RECORD_HEADER_MAX], uint64_t kind, uint64_t address,
                          const char *name);
+
+/* Writes what begins (RAM_SECTION_PART) or ends (RAM_SECTION_FOOTER) the section with this id. */
+void ram_section_edge(uint8_t out[RAM_SECTION_EDGE], uint8_t type, uint32_t section);
 
 #endif
