@@ -65,9 +65,7 @@ class Disturbance:
 
     def _reset(self, _process):
         for host in "AB":
-            # It says that it failed although it did not, wherever IPv6 sockets are among them.
-            self.lab[host].run("ss", "-K", "-t", "state", "established", check=False,
-                               capture_output=True)
+            self.lab[host].reset()
 
     def _address(self, _process):
         self._change_address(self.lab["B"].address, NEW_ADDRESS)

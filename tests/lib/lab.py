@@ -202,6 +202,13 @@ class Host:
         """Joins the host again."""
         sandbox.ip("-n", self.lab.switch, "link", "set", f"p{self.name}", "master", "sw")
 
+    def reset(self):
+        """Breaks all TCP connections of this host, both ends of them; whether the kernel can."""
+        # ss says that it failed although it did not, wherever IPv6 sockets are among them.
+        done = self.run("ss", "-K", "-t", "-H", "state", "established", check=False,
+                        stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+        return bool(done.stdout)
+
     def datagrams(self):
         """The kernel's account of this host's datagrams: who lost one knows where to look."""
         def read():
