@@ -3,12 +3,11 @@
 #include "agent/local_socket.h"
 
 #include <errno.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
 #include "agent/api.h"
+#include "base/fd.h"
 #include "base/log.h"
 
 static void serve(void *context, int fd, int stop_fd)
@@ -30,13 +29,11 @@ static void serve(void *context, int fd, int stop_fd)
 
 static int bind_socket(int fd, const char *path, struct error **err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        error_set(err, ERROR_INVALID, "socket %s: the path is longer than %zu bytes", path,
-                  sizeof(address.sun_path) - 1);
+    struct sockaddr_un address;
+    if (fd_unix_address(path, &address, err) < 0) {
+        error_prefix(err, "socket %s", path);
         return error_hint(err, "choose a shorter one with --socket");
     }
-    memcpy(address.sun_path, path, strlen(path) + 1);
     if (connect(fd, (struct sockaddr *)&address, sizeof(address)) == 0) {
         error_set(err, ERROR_EXISTS, "socket %s: another agent serves it", path);
         return error_hint(err, "stop that agent, or give this one its own --socket");

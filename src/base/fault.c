@@ -187,9 +187,12 @@ static void announce(const struct armed *fault, bool wait)
     CLEANUP_ERROR struct error *err = NULL;
     CLEANUP_FREE char *line = text_format("%s %s\n", name, fault->wording);
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    snprintf(address.sun_path, sizeof(address.sun_path), "%s", socket_path);
-    if (fd < 0 || connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
+    struct sockaddr_un address;
+    if (fd < 0)
+        error_errno(&err, errno, "socket");
+    else if (fd_unix_address(socket_path, &address, &err) < 0)
+        error_prefix(&err, "%s", socket_path);
+    else if (connect(fd, (const struct sockaddr *)&address, sizeof(address)) < 0)
         error_errno(&err, errno, "%s", socket_path);
     else
         fd_write_full(fd, line, strlen(line), &err);

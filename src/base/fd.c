@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
@@ -75,6 +76,18 @@ int fd_set_nonblocking(int fd, bool on, struct error **err)
     int flags = fcntl(fd, F_GETFL);
     if (flags < 0 || fcntl(fd, F_SETFL, on ? flags | O_NONBLOCK : flags & ~O_NONBLOCK) < 0)
         return error_errno(err, errno, "fcntl");
+    return 0;
+}
+
+int fd_unix_address(const char *path, struct sockaddr_un *address, struct error **err)
+{
+    const size_t length = strlen(path);
+    if (length >= sizeof(address->sun_path))
+        return error_set(err, ERROR_INVALID,
+                         "the path is longer than a socket's may be (%zu bytes)",
+                         sizeof(address->sun_path) - 1);
+    *address = (struct sockaddr_un){.sun_family = AF_UNIX};
+    memcpy(address->sun_path, path, length);
     return 0;
 }
 

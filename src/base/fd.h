@@ -6,6 +6,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/un.h>
 
 #include "base/error.h"
 
@@ -24,6 +25,10 @@ int fd_write_full(int fd, const void *buffer, size_t size, struct error **err);
 int fd_wait(int fd, short events, int cancel_fd, int64_t deadline_ns, struct error **err);
 
 int fd_set_nonblocking(int fd, bool on, struct error **err);
+
+/* The address of the Unix socket at `path`. Returns 0, or -1 (ERROR_INVALID) when there is no room
+ * for the path in an address. */
+int fd_unix_address(const char *path, struct sockaddr_un *address, struct error **err);
 
 /* Adds 1 to an eventfd; reads it back to zero without blocking. */
 void fd_event_signal(int event_fd);

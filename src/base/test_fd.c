@@ -48,11 +48,31 @@ static void test_wait_is_cancelled_timed_out_or_ready(void **state)
     close(pair[1]);
 }
 
+static void test_a_socket_s_path_fits_or_is_refused(void **state)
+{
+    (void)state;
+    CLEANUP_ERROR struct error *err = NULL;
+    struct sockaddr_un address;
+    char path[sizeof(address.sun_path) + 1];
+    memset(path, 'a', sizeof(path));
+    path[sizeof(address.sun_path) - 1] = '\0';
+    assert_ok(fd_unix_address(path, &address, &err), err);
+    assert_int_equal(address.sun_family, AF_UNIX);
+    assert_string_equal(address.sun_path, path);
+
+    path[sizeof(address.sun_path) - 1] = 'a';
+    path[sizeof(address.sun_path)] = '\0';
+    assert_int_equal(fd_unix_address(path, &address, &err), -1);
+    assert_int_equal(err->kind, ERROR_INVALID);
+    assert_non_null(strstr(err->message, "107 bytes"));
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_short_read_names_both_counts),
         cmocka_unit_test(test_wait_is_cancelled_timed_out_or_ready),
+        cmocka_unit_test(test_a_socket_s_path_fits_or_is_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -13,7 +13,6 @@
 #include <string.h>
 #include <sys/pidfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -55,10 +54,9 @@ static char *write_config(const struct demo_host *host, struct error **err)
 /* The socket at which it says that it is ready, as systemd would have it. */
 static int open_notify(const char *path, struct error **err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path))
-        return error_set(err, ERROR_INVALID, "%s: is too long for a socket", path);
-    memcpy(address.sun_path, path, strlen(path));
+    struct sockaddr_un address;
+    if (fd_unix_address(path, &address, err) < 0)
+        return error_prefix(err, "%s", path);
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
     if (fd < 0 || bind(fd, (struct sockaddr *)&address, sizeof(address)) < 0)
         return error_errno(err, errno, "%s", path);

@@ -10,7 +10,6 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/clock.h"
@@ -90,15 +89,14 @@ static int give_away(const char *path, const struct vm *vm, struct error **err)
 
 int channel_port_open(struct vm *vm, const char *job, struct channel_port *port, struct error **err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
+    struct sockaddr_un address;
     CLEANUP_FREE char *folder = folder_of(vm->host->run_dir);
     CLEANUP_FREE char *path = text_format("%s/%s", folder, job);
     *port = CHANNEL_PORT_NONE;
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        error_set(err, ERROR_INVALID, "%s: too long a path for a socket", path);
+    if (fd_unix_address(path, &address, err) < 0) {
+        error_prefix(err, "%s", path);
         return error_hint(err, "have a shorter run-dir, or move it with --channels 1");
     }
-    memcpy(address.sun_path, path, strlen(path) + 1);
     port->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (port->fd < 0)
         return error_errno(err, errno, "socket");

@@ -19,7 +19,6 @@
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/socket.h>
-#include <sys/un.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -424,11 +423,9 @@ struct qmp *qmp_attach(int fd, const struct qmp_handler *handler, int cancel_fd,
 static int qmp_connect_socket(const char *path, int cancel_fd, int64_t deadline_ns,
                               struct error **err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path))
-        return error_set(err, ERROR_INVALID, "the path is longer than %zu bytes",
-                         sizeof(address.sun_path) - 1);
-    memcpy(address.sun_path, path, strlen(path));
+    struct sockaddr_un address;
+    if (fd_unix_address(path, &address, err) < 0)
+        return -1;
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
     if (fd < 0)
         return error_errno(err, errno, "socket");

@@ -19,8 +19,8 @@
 #include <string.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 
+#include "base/fd.h"
 #include "base/text.h"
 #include "qemu/backing.h"
 #include "qemu/tap.h"
@@ -205,11 +205,9 @@ static int remove_old_socket(const char *path, struct error **err)
 
 static int listen_at(const char *path, struct error **err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path))
-        return error_set(err, ERROR_INVALID, "the path is longer than %zu bytes",
-                         sizeof(address.sun_path) - 1);
-    memcpy(address.sun_path, path, strlen(path));
+    struct sockaddr_un address;
+    if (fd_unix_address(path, &address, err) < 0)
+        return -1;
     if (remove_old_socket(path, err) < 0)
         return -1;
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);

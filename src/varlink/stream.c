@@ -2,10 +2,8 @@
 /* Varlink streams over connected sockets, and the way to an agent's local socket. */
 #include <errno.h>
 #include <poll.h>
-#include <string.h>
 #include <sys/socket.h>
 #include <sys/time.h>
-#include <sys/un.h>
 #include <unistd.h>
 
 #include "base/fd.h"
@@ -110,13 +108,11 @@ static void connect_error(const char *path, int errnum, struct error **err)
 
 struct varlink_connection *varlink_connect_unix(const char *path, struct error **err)
 {
-    struct sockaddr_un address = {.sun_family = AF_UNIX};
-    if (strlen(path) >= sizeof(address.sun_path)) {
-        error_set(err, ERROR_INVALID, "%s: longer than a socket's path may be (%zu bytes)", path,
-                  sizeof(address.sun_path) - 1);
+    struct sockaddr_un address;
+    if (fd_unix_address(path, &address, err) < 0) {
+        error_prefix(err, "%s", path);
         return NULL;
     }
-    memcpy(address.sun_path, path, strlen(path));
     CLEANUP_CLOSE int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
     if (fd < 0) {
         error_errno(err, errno, "socket");
