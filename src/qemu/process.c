@@ -446,7 +446,10 @@ static int process_gone(const struct process_id *id, struct error **err)
 bool process_is_alive(int pidfd)
 {
     struct pollfd ended = {.fd = pidfd, .events = POLLIN};
-    return poll(&ended, 1, 0) == 0;
+    int count;
+    while ((count = poll(&ended, 1, 0)) < 0 && errno == EINTR) /* also when it does not wait */
+        ;
+    return count == 0;
 }
 
 int process_open(const struct process_id *id, struct error **err)

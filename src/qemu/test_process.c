@@ -10,8 +10,11 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mount.h>
+#include <sys/pidfd.h>
 #include <sys/stat.h>
+#include <sys/time.h>
 #include <sys/wait.h>
+#include <unistd.h>
 
 #include "base/clock.h"
 #include "base/fd.h"
@@ -61,6 +64,31 @@ static void test_it_is_no_child_of_ours_and_leads_no_session(void **state)
     assert_ok(process_end(&fixture->id, 20000, NULL), err);
     assert_int_equal(poll(&alive, 1, 0), 1);
     assert_ok(process_end(&fixture->id, 0, NULL), err);
+}
+
+static volatile sig_atomic_t alarms;
+
+static void count_alarm(int number)
+{
+    (void)number;
+    alarms++;
+}
+
+static void test_a_signal_does_not_make_it_look_dead(void **state)
+{
+    (void)state;
+    const struct itimerval often = {{.tv_usec = 100}, {.tv_usec = 100}}, never = {0};
+    const struct sigaction counted = {.sa_handler = count_alarm, .sa_flags = SA_RESTART};
+    CLEANUP_CLOSE int fd = pidfd_open(getpid(), 0);
+    bool alive = true;
+    assert_true(fd >= 0);
+    alarms = 0;
+    assert_int_equal(sigaction(SIGALRM, &counted, NULL), 0);
+    assert_int_equal(setitimer(ITIMER_REAL, &often, NULL), 0);
+    while (alive && alarms < 1000)
+        alive = process_is_alive(fd);
+    assert_int_equal(setitimer(ITIMER_REAL, &never, NULL), 0);
+    assert_true(alive);
 }
 
 static void test_one_that_ignores_sigterm_is_killed(void **state)
@@ -205,6 +233,7 @@ int main(void)
     cmocka_unit_test_setup_teardown(name, testing_script_set_up, testing_script_tear_down)
     const struct CMUnitTest tests[] = {
         PROCESS_TEST(test_it_is_no_child_of_ours_and_leads_no_session),
+        cmocka_unit_test(test_a_signal_does_not_make_it_look_dead),
         PROCESS_TEST(test_one_that_ignores_sigterm_is_killed),
         PROCESS_TEST(test_only_the_listed_descriptors_are_inherited),
         PROCESS_TEST(test_failures_say_what_failed),
