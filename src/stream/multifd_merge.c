@@ -165,7 +165,8 @@ bool multifd_merge_waits(const struct multifd_merge *merge, unsigned channel)
 {
     const struct multifd_parser *parser = merge->list[channel].parser;
     if (!multifd_parser_between(parser))
-        return !merge->open && ram_parser_place(merge->main) == RAM_PLACE_OTHER;
+        return ram_parser_blocks(merge->main) == 0 ||
+               ram_parser_place(merge->main) == RAM_PLACE_OTHER;
     return multifd_parser_status(parser).syncs > merge->passed;
 }
 

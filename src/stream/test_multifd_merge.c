@@ -80,17 +80,25 @@ static void put_head(struct made *made, uint8_t type)
     put32(made, SECTION);
 }
 
-static void put_begin(struct made *made)
+static void put_begin_of(struct made *made, unsigned blocks)
 {
+    static const char *const names[] = {"\3ram", "\3vga"};
     put32(made, 0x5145564d);
     put32(made, 3);
     put_head(made, 1);
     put(made, "\3ram", 4);
     put32(made, 0);
     put32(made, 4);
-    put64(made, RAM | RAM_RECORD_MEM_SIZE);
-    put(made, "\3ram", 4);
-    put64(made, RAM);
+    put64(made, blocks * RAM | RAM_RECORD_MEM_SIZE);
+    for (unsigned i = 0; i < blocks; i++) {
+        put(made, names[i], 4);
+        put64(made, RAM);
+    }
+}
+
+static void put_begin(struct made *made)
+{
+    put_begin_of(made, 1);
 }
 
 static void put_record(struct made *made, uint64_t kind, uint64_t address, const char *name,
@@ -266,6 +274,31 @@ static void switchover(void **state)
     multifd_merge_free(merging.merge);
 }
 
+/* Pages that are there before all of the main channel's first section was read do not go into the
+ * middle of it, also when their block has been listed. */
+static void early(void **state)
+{
+    static struct merging merging;
+    static struct made main, expected;
+    CLEANUP_ERROR struct error *err = NULL;
+    (void)state;
+    main.size = expected.size = 0;
+    put_begin_of(&main, 2);
+    put(&expected, main.bytes, main.size);
+    put_record(&expected, RAM_RECORD_PAGE, 0x1000, "ram", 0x11);
+    for (size_t first = 1; first <= main.size; first++) {
+        start(&merging);
+        put_page(&merging.in[0], 0x1000, 0x11);
+        for (size_t at = 0, piece = first; at < main.size; at += piece, piece = main.size - first) {
+            assert_ok(multifd_merge_main(merging.merge, main.bytes + at, piece, &err), err);
+            while (!multifd_merge_waits(merging.merge, 0) && merging.at[0] < merging.in[0].size)
+                assert_int_equal(multifd_merge_channel(merging.merge, 0, &err), 1);
+        }
+        assert_out(&merging, &expected);
+        multifd_merge_free(merging.merge);
+    }
+}
+
 /* Pages of the two blocks in turn: each says which it is of when the one before was not. */
 static void blocks(void **state)
 {
@@ -275,17 +308,7 @@ static void blocks(void **state)
     (void)state;
     start(&merging);
     main.size = 0;
-    put32(&main, 0x5145564d);
-    put32(&main, 3);
-    put_head(&main, 1);
-    put(&main, "\3ram", 4);
-    put32(&main, 0);
-    put32(&main, 4);
-    put64(&main, 2 * RAM | RAM_RECORD_MEM_SIZE);
-    put(&main, "\3ram", 4);
-    put64(&main, RAM);
-    put(&main, "\3vga", 4);
-    put64(&main, RAM);
+    put_begin_of(&main, 2);
     main_says(&merging, &main);
     put_page(&merging.in[0], 0x1000, 0x11);
     while (merging.at[0] < merging.in[0].size)
@@ -419,8 +442,9 @@ static void broken_main(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(old),    cmocka_unit_test(new),    cmocka_unit_test(switchover),
-        cmocka_unit_test(blocks), cmocka_unit_test(broken), cmocka_unit_test(broken_main),
+        cmocka_unit_test(old),         cmocka_unit_test(new),    cmocka_unit_test(switchover),
+        cmocka_unit_test(early),       cmocka_unit_test(blocks), cmocka_unit_test(broken),
+        cmocka_unit_test(broken_main),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
