@@ -121,7 +121,7 @@ enum ram_place ram_parser_place(const struct ram_parser *parser)
     case STATE_SECTION:
         return RAM_PLACE_SECTIONS;
     case STATE_RECORD:
-        return RAM_PLACE_RECORDS;
+        return parser->extra_next ? RAM_PLACE_OTHER : RAM_PLACE_RECORDS;
     case STATE_FOOTER:
         return RAM_PLACE_FOOTER;
     default:

@@ -35,7 +35,7 @@ enum ram_phase {
 
 /* What QEMU's loader awaits behind the tokens that were handed out. */
 enum ram_place {
-    RAM_PLACE_OTHER,
+    RAM_PLACE_OTHER,    /* also what may follow the list of blocks */
     RAM_PLACE_SECTIONS, /* a section, or a command */
     RAM_PLACE_RECORDS,  /* a record, in a section of RAM */
     RAM_PLACE_FOOTER,   /* the footer of such a section */

@@ -284,16 +284,23 @@ static void early(void **state)
     (void)state;
     main.size = expected.size = 0;
     put_begin_of(&main, 2);
+    put64(&main, 0x200000); /* the size of the last one's pages */
     put(&expected, main.bytes, main.size);
     put_record(&expected, RAM_RECORD_PAGE, 0x1000, "ram", 0x11);
+    put64(&main, RAM_RECORD_MULTIFD_FLUSH);
+    put_end(&main);
+    put_end(&expected);
     for (size_t first = 1; first <= main.size; first++) {
         start(&merging);
         put_page(&merging.in[0], 0x1000, 0x11);
+        for (unsigned i = 0; i < CHANNELS; i++)
+            put_sync(&merging.in[i]);
         for (size_t at = 0, piece = first; at < main.size; at += piece, piece = main.size - first) {
             assert_ok(multifd_merge_main(merging.merge, main.bytes + at, piece, &err), err);
             while (!multifd_merge_waits(merging.merge, 0) && merging.at[0] < merging.in[0].size)
                 assert_int_equal(multifd_merge_channel(merging.merge, 0, &err), 1);
         }
+        assert_ok(multifd_merge_finish(merging.merge, &err), err);
         assert_out(&merging, &expected);
         multifd_merge_free(merging.merge);
     }
